@@ -1,0 +1,46 @@
+//! Every kind of job, one file each. Its handler is the file of the same name in `worker/src/handlers`; a
+//! test there fails if either half is missing.
+
+pub mod exchange_code;
+pub mod provider_call;
+pub mod refresh_grants;
+pub mod revoke_grant;
+
+pub use exchange_code::ExchangeCode;
+pub use provider_call::ProviderCall;
+pub use refresh_grants::RefreshGrants;
+pub use revoke_grant::RevokeGrant;
+
+use crate::job::{JobKind, KindInfo};
+
+/// All kinds. The runner, the metrics and the coverage tests go by this list.
+pub fn all() -> [KindInfo; 4] {
+    [
+        ExchangeCode::info(),
+        ProviderCall::info(),
+        RefreshGrants::info(),
+        RevokeGrant::info(),
+    ]
+}
+
+/// The constants of a kind by its name.
+pub fn info(kind: &str) -> Option<KindInfo> {
+    all().into_iter().find(|k| k.kind == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_file_here_is_a_kind_in_the_list() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kinds");
+        let files: BTreeSet<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|f| f.unwrap().file_name().to_string_lossy().replace(".rs", ""))
+            .filter(|name| name != "mod")
+            .collect();
+        let kinds: BTreeSet<_> = super::all().iter().map(|k| k.kind.to_owned()).collect();
+        assert_eq!(files, kinds);
+    }
+}
