@@ -1,1 +1,34 @@
-//! (to be written)
+//! OAuth 2.0 as pure functions over a catalogue entry: build the authorize URL, the code exchange, the
+//! refresh, the revocation and the identity request; read their answers; class their errors. Nothing here
+//! does I/O except [`http`], the only sender of provider requests in the project, with its time-outs,
+//! size caps and egress guard.
+//!
+//! ```text
+//! spec (catalogue) + client (auth config) + vars ──▶ authorize | request ──▶ http ──▶ answer | identity | revoke
+//! ```
+
+pub mod answer;
+pub mod authorize;
+pub mod egress;
+pub mod http;
+pub mod identity;
+pub mod message;
+pub mod pkce;
+pub mod request;
+pub mod revoke;
+pub mod spec;
+pub mod template;
+pub mod tokens;
+
+pub use answer::{TokenError, parse_tokens};
+pub use authorize::{AuthorizeRequest, IssuerError, authorize_url, check_issuer};
+pub use egress::{Cidr, Egress};
+pub use http::{HttpError, HttpLimits, ProviderHttp};
+pub use identity::{Identity, IdentityError, identity_request, parse_identity};
+pub use message::{AllowedHosts, HttpAnswer, HttpRequest};
+pub use pkce::Pkce;
+pub use request::{Client, CodeExchange, RequestError, exchange_request, refresh_request};
+pub use revoke::{RevokeOutcome, RevokeRequest, TokenKind, read_revocation, revoke_requests};
+pub use spec::{AppKind, OauthSpec};
+pub use template::{Template, TemplateError, Vars};
+pub use tokens::TokenSet;

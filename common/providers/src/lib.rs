@@ -1,1 +1,18 @@
-//! (to be written)
+//! The catalogue: one TOML file per provider, typed, checked when it is read, and turned into what the API
+//! and the worker ask of it: which endpoint a path names, which scopes a permission needs, where a request
+//! goes. Adding a provider is adding a file under `catalog/` and its fixtures.
+
+pub mod call;
+pub mod catalog;
+pub mod endpoint;
+pub mod entry;
+pub mod permission;
+pub mod rate;
+pub mod target;
+
+pub use call::{CallError, OutgoingCall, answer_headers, forward_headers};
+pub use catalog::{Catalog, CatalogError, EndpointMatch, NoMatch};
+pub use endpoint::{BuildError, PlannedCall};
+pub use entry::{Endpoint, Param, Permission, PermissionKind, Provider, Service};
+pub use rate::{RateReading, RateSpec};
+pub use target::{Target, TargetError};

@@ -1,0 +1,238 @@
+//! The types of a catalogue file. Every field has behaviour; an unknown one is an error naming file and line.
+
+use std::collections::BTreeMap;
+
+use latchkey_oauth::{AppKind, OauthSpec, Template};
+use serde::Deserialize;
+
+use crate::rate::RateSpec;
+
+/// One provider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Its name in paths and tables.
+    pub slug: String,
+    /// Its name for people.
+    pub display_name: String,
+    /// What an auth config must or may give (`{app.…}`).
+    #[serde(default)]
+    pub app_params: Vec<Param>,
+    /// What is asked before connecting (`{connection.…}`).
+    #[serde(default)]
+    pub connection_params: Vec<Param>,
+    /// Scopes that every session asks for.
+    #[serde(default)]
+    pub base_scopes: Vec<String>,
+    /// The protocol.
+    pub oauth: OauthSpec,
+    /// Further kinds of application; an auth config picks one by its parameter `app_kind`.
+    #[serde(default)]
+    pub app_kinds: Vec<AppKind>,
+    /// Its parts.
+    pub services: Vec<Service>,
+    /// How it says that it is asked too often.
+    #[serde(default)]
+    pub rate: RateSpec,
+    /// Protocol per further kind, built when the file is read.
+    #[serde(skip)]
+    pub(crate) kinds: BTreeMap<String, OauthSpec>,
+}
+
+/// A value that is asked for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Param {
+    /// Its name in placeholders.
+    pub name: String,
+    /// Its name for people.
+    pub label: String,
+    /// Taken when none is given; without it the value is required.
+    pub default: Option<String>,
+    /// What the whole value must match.
+    pub regex: Option<String>,
+    /// If not empty: the value is a host, or an address, of one of these domains.
+    #[serde(default)]
+    pub host_suffix_allow: Vec<String>,
+}
+
+/// A part of a provider with its own base address and permissions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Its name in paths.
+    pub slug: String,
+    /// What every request's path is appended to.
+    pub base_url: Template,
+    /// Whether `/api/v1/{service}/…` reaches it without the provider's name.
+    #[serde(default)]
+    pub top_level: bool,
+    /// Headers sent with every request.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Where the access token goes.
+    #[serde(default)]
+    pub token_header: TokenHeader,
+    /// The header in which this service honours an idempotency key.
+    pub idempotency_header: Option<String>,
+    /// What may be granted.
+    pub permissions: Vec<Permission>,
+    /// Named endpoints.
+    #[serde(default)]
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// Where the access token goes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenHeader {
+    /// The header's name.
+    pub name: String,
+    /// What stands before the token.
+    pub prefix: String,
+}
+
+impl Default for TokenHeader {
+    fn default() -> Self {
+        Self {
+            name: "authorization".to_owned(),
+            prefix: "Bearer ".to_owned(),
+        }
+    }
+}
+
+/// Something an end user can grant and a partner can switch off.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Permission {
+    /// Its id, such as `gmail.read`.
+    pub id: String,
+    /// Whether it covers reading or acting.
+    pub kind: PermissionKind,
+    /// The provider's scopes it needs; none where the provider has no scopes.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Scopes of the provider that include it too.
+    #[serde(default)]
+    pub implied_by: Vec<String>,
+    /// Whether a session that names nothing asks for it.
+    #[serde(default)]
+    pub default: bool,
+}
+
+/// Whether a permission covers reading or acting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionKind {
+    /// GET and HEAD.
+    Read,
+    /// Everything else, and what acts though it is a GET.
+    Write,
+}
+
+/// A named endpoint: what partners call, and the provider's request it becomes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// Its name, unique in the service, such as `list_messages`: the `action` of jobs and receipts.
+    pub name: String,
+    /// The partner's method.
+    pub method: String,
+    /// The partner's path below the service, such as `/messages/{id}`.
+    pub path: String,
+    /// The permission it needs.
+    pub permission: String,
+    /// Its parameters by their public name.
+    #[serde(default)]
+    pub params: BTreeMap<String, EndpointParam>,
+    /// What becomes of the body.
+    #[serde(default)]
+    pub body: BodyRule,
+    /// The provider's request.
+    pub request: ProviderRequest,
+}
+
+/// A parameter of a named endpoint.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointParam {
+    /// Where partners put it.
+    #[serde(rename = "in", default)]
+    pub place: ParamPlace,
+    /// Its type.
+    #[serde(rename = "type", default)]
+    pub kind: ParamType,
+    /// Whether it must be there.
+    #[serde(default)]
+    pub required: bool,
+    /// Other public names of it.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// The provider's name of it; the same by default.
+    pub to: Option<String>,
+    /// Sent when none is given.
+    pub default: Option<String>,
+    /// Smallest number.
+    pub min: Option<i64>,
+    /// Largest number, or longest text in characters.
+    pub max: Option<i64>,
+    /// If not empty: the values allowed.
+    #[serde(default)]
+    pub one_of: Vec<String>,
+}
+
+/// Where a parameter stands in the partner's request, and so in the provider's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParamPlace {
+    /// The query.
+    #[default]
+    Query,
+    /// The path template.
+    Path,
+    /// A member of the JSON body.
+    Body,
+}
+
+/// The type of a parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParamType {
+    /// Text.
+    #[default]
+    String,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// Texts: repeated in a query, an array in a body.
+    Strings,
+    /// Any JSON; in bodies only.
+    Json,
+}
+
+/// What becomes of the partner's body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyRule {
+    /// The declared `body` parameters, renamed; anything else is an error. None declared: no body.
+    #[default]
+    Fields,
+    /// A JSON object, handed on as it is.
+    Json,
+    /// An e-mail as fields, turned into Gmail's raw message.
+    GmailMessage,
+}
+
+/// The provider's request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderRequest {
+    /// Its method; the partner's by default.
+    pub method: Option<String>,
+    /// Its path below the service's base address, with `{name}` of parameters.
+    pub path: String,
+    /// Query parameters always sent.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
+}
