@@ -1,0 +1,218 @@
+//! API keys: `sk_live_` or `sk_test_`, 30 random base62 characters (178 bits) and a checksum, so that a
+//! mistyped or made-up key is refused without asking the store. The store keeps the public beginning for
+//! looking it up and an HMAC-SHA256 under the [`Pepper`], which a copy of the database does not hold.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use latchkey_domain::Entropy;
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::VaultError;
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// Characters of `sk_live_` and `sk_test_`.
+const PREFIX: usize = 8;
+const RANDOM: usize = 30;
+/// 62^6 is more than 2^32, so six characters hold a CRC32.
+const CHECKSUM: usize = 6;
+/// Characters of a whole key.
+pub const LENGTH: usize = PREFIX + RANDOM + CHECKSUM;
+/// Characters of what a key is looked up by and shown as: the prefix and eight of the random ones (48 bits,
+/// so that two keys rarely share it; 130 secret bits remain).
+pub const LOOKUP: usize = PREFIX + 8;
+/// Bytes of a pepper.
+const PEPPER: usize = 32;
+
+/// What a key reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Real providers; calls are billed.
+    Live,
+    /// The sandbox provider only; never billed.
+    Test,
+}
+
+impl Mode {
+    /// The form kept in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Test => "test",
+        }
+    }
+
+    /// The mode of this text, if it names one.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "live" => Some(Self::Live),
+            "test" => Some(Self::Test),
+            _ => None,
+        }
+    }
+
+    /// What its keys begin with.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Live => "sk_live_",
+            Self::Test => "sk_test_",
+        }
+    }
+}
+
+/// A text that no API key can be. Its message may be shown to whoever sent the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiKeyError {
+    /// Begins otherwise.
+    #[error("an API key begins with sk_live_ or sk_test_")]
+    Prefix,
+    /// Longer, shorter, or with other characters than letters and digits.
+    #[error("an API key has 36 letters and digits after its prefix")]
+    Form,
+    /// Its last six characters do not match the rest.
+    #[error("the API key was mistyped or cut: its checksum does not match")]
+    Checksum,
+}
+
+/// An API key in readable form: made once and shown once, or sent by a partner. Wiped when dropped.
+pub struct ApiKey {
+    text: SecretString,
+    mode: Mode,
+}
+
+impl ApiKey {
+    /// A new random key.
+    pub fn generate(mode: Mode, entropy: &dyn Entropy) -> Self {
+        // Room for all of it, so that growing leaves no copy.
+        let mut text = Zeroizing::new(String::with_capacity(LENGTH));
+        text.push_str(mode.prefix());
+        while text.len() < PREFIX + RANDOM {
+            let mut bytes = Zeroizing::new([0_u8; 32]);
+            entropy.fill(bytes.as_mut_slice());
+            // 248 is four times 62: a byte below it gives each character equally often.
+            let fair = bytes.iter().filter(|b| **b < 248);
+            for byte in fair.take(PREFIX + RANDOM - text.len()) {
+                text.push(char::from(ALPHABET[usize::from(byte % 62)]));
+            }
+        }
+        let sum = checksum(text.as_bytes());
+        text.extend(sum.iter().map(|c| char::from(*c)));
+        Self {
+            text: SecretString::from(text.as_str()),
+            mode,
+        }
+    }
+
+    /// Reads a key that was sent, checking form and checksum and nothing else.
+    ///
+    /// # Errors
+    /// [`ApiKeyError`] says what is wrong with the text; the store need not be asked.
+    pub fn parse(text: &str) -> Result<Self, ApiKeyError> {
+        let mode = [Mode::Live, Mode::Test]
+            .into_iter()
+            .find(|mode| text.starts_with(mode.prefix()))
+            .ok_or(ApiKeyError::Prefix)?;
+        let body = &text.as_bytes()[PREFIX..];
+        if text.len() != LENGTH || !body.iter().all(u8::is_ascii_alphanumeric) {
+            return Err(ApiKeyError::Form);
+        }
+        let (random, sum) = text.as_bytes().split_at(PREFIX + RANDOM);
+        if checksum(random).as_slice() != sum {
+            return Err(ApiKeyError::Checksum);
+        }
+        Ok(Self {
+            text: SecretString::from(text),
+            mode,
+        })
+    }
+
+    /// What the key reaches.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The public beginning ([`LOOKUP`] characters): how its row is found and how it is shown in lists.
+    /// Two keys may share it.
+    pub fn lookup(&self) -> &str {
+        &self.expose()[..LOOKUP]
+    }
+
+    /// The whole key, to be shown once to its owner.
+    pub fn expose(&self) -> &str {
+        self.text.expose_secret()
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKey({}…)", self.lookup())
+    }
+}
+
+/// CRC32 of the text, base62, most significant character first. It finds mistakes; it is no secret.
+fn checksum(text: &[u8]) -> [u8; CHECKSUM] {
+    let mut rest = crc32fast::hash(text);
+    let mut out = [ALPHABET[0]; CHECKSUM];
+    for slot in out.iter_mut().rev() {
+        *slot = ALPHABET[(rest % 62) as usize];
+        rest /= 62;
+    }
+    out
+}
+
+/// The key of the API-key hash. It is sealed like any other secret; whoever has only the database cannot
+/// try keys against the hashes.
+pub struct Pepper(SecretSlice<u8>);
+
+impl Pepper {
+    /// A new random pepper.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut bytes = vec![0; PEPPER];
+        entropy.fill(&mut bytes);
+        Self(SecretSlice::from(bytes))
+    }
+
+    /// The pepper of these bytes, as [`Pepper::as_secret`] gave them.
+    ///
+    /// # Errors
+    /// [`VaultError::Length`] when they are not 32.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, VaultError> {
+        if bytes.len() == PEPPER {
+            Ok(Self(SecretSlice::from(bytes.to_vec())))
+        } else {
+            Err(VaultError::Length {
+                what: "API-key pepper",
+                length: bytes.len(),
+            })
+        }
+    }
+
+    /// The bytes, to be sealed.
+    pub fn as_secret(&self) -> &SecretSlice<u8> {
+        &self.0
+    }
+
+    /// HMAC-SHA256 of the key's text: what the store keeps. (Argon2 is for passwords; 178 random bits
+    /// cannot be guessed.)
+    pub fn hash(&self, key: &ApiKey) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret())
+            // RFC 2104 takes keys of any length, and so does the crate.
+            .expect("HMAC takes a key of any length");
+        mac.update(key.expose().as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for Pepper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pepper(…)")
+    }
+}
+
+/// Whether two hashes are the same, in time that does not depend on where they differ.
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
