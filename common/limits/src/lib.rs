@@ -1,1 +1,15 @@
-//! (to be written)
+//! How fast partners and providers are gone at: the plan limit of each partner ([`PlanLimits`], with
+//! [`LocalLimits`] for one machine) and a circuit breaker for each provider and auth config
+//! ([`Breakers`]), which keeps a hanging provider from taking the slots of the others.
+//!
+//! Both only decide; they never wait. A call over its limit is answered or parked by whoever asked.
+
+pub mod breaker;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod governor;
+pub mod permit;
+
+pub use breaker::{Admission, Breaker, BreakerKey, BreakerRules, BreakerState, Breakers, Ticket};
+pub use governor::LocalLimits;
+pub use permit::{Permit, PlanLimits};

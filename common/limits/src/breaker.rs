@@ -1,0 +1,284 @@
+//! A circuit breaker: when at least half of at least twenty calls of the last 30 s failed, no call is let
+//! through for a while; then one probe is, and its outcome decides. Pure: the clock is an argument.
+//!
+//! ```text
+//!             ≥ 50 % of ≥ 20 in 30 s failed                 open_for is over
+//!   Closed ─────────────────────────────────▶ Open ─────────────────────────▶ HalfOpen (one probe out)
+//!     ▲                                         ▲                                 │
+//!     │                                         └──────────── probe failed ───────┤
+//!     └───────────────────────────────────────────────────── probe succeeded ─────┘
+//! ```
+//!
+//! What counts as a failure is the caller's to say: time-outs, connections that fail, 5xx. A 4xx is an
+//! answer. A call that ends after the breaker moved on says nothing about the provider now, so its outcome
+//! is dropped.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use latchkey_domain::AuthConfigId;
+
+/// Slots of the sliding window.
+const SLOTS: usize = 30;
+/// Breakers kept at once (some 300 bytes each). A key beyond them is let through: a breaker is a
+/// protection, not a promise.
+pub const MAX_BREAKERS: usize = 10_000;
+
+/// When a breaker opens and how it closes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerRules {
+    /// How far back calls count.
+    pub window: Duration,
+    /// With fewer calls in the window, nothing is concluded.
+    pub min_calls: u32,
+    /// Opens at this share of failures, in percent.
+    pub failure_percent: u32,
+    /// How long nothing is let through before a probe.
+    pub open_for: Duration,
+    /// A probe that said nothing for this long is given up for another: twice the longest provider
+    /// time-out.
+    pub probe_for: Duration,
+}
+
+impl Default for BreakerRules {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(30),
+            min_calls: 20,
+            failure_percent: 50,
+            open_for: Duration::from_secs(10),
+            probe_for: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Where a breaker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Calls go through.
+    Closed,
+    /// None do.
+    Open,
+    /// One probe is out, or the next call is one.
+    HalfOpen,
+}
+
+/// Handed out with each call that is let through, and given back with its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "tell the breaker how the call ended"]
+pub struct Ticket {
+    // Which closed or half-open spell of the breaker it belongs to.
+    spell: u64,
+}
+
+/// Whether a call may go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Yes; give the ticket back with the outcome.
+    Granted(Ticket),
+    /// No; ask again after this long.
+    Refused(Duration),
+}
+
+/// One breaker. Times are monotonic, from [`latchkey_domain::Clock::monotonic`].
+#[derive(Clone, Debug)]
+pub struct Breaker {
+    rules: BreakerRules,
+    state: State,
+    // Grows with each change of state, so that late outcomes are known as such.
+    spell: u64,
+    window: Window,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Closed,
+    Open { until: Duration },
+    HalfOpen { probe_until: Duration },
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(rules: BreakerRules) -> Self {
+        Self {
+            rules,
+            state: State::Closed,
+            spell: 0,
+            window: Window::new(rules.window),
+        }
+    }
+
+    /// Where it stands at `now`.
+    pub fn state(&self, now: Duration) -> BreakerState {
+        match self.state {
+            State::Closed => BreakerState::Closed,
+            State::Open { until } if now < until => BreakerState::Open,
+            State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
+
+    /// May a call go out at `now`?
+    pub fn admit(&mut self, now: Duration) -> Admission {
+        match self.state {
+            State::Closed => {}
+            State::Open { until } | State::HalfOpen { probe_until: until } if now < until => {
+                return Admission::Refused(until - now);
+            }
+            State::Open { .. } | State::HalfOpen { .. } => self.enter(State::HalfOpen {
+                probe_until: now + self.rules.probe_for,
+            }),
+        }
+        Admission::Granted(Ticket { spell: self.spell })
+    }
+
+    /// Takes in how a call ended.
+    pub fn record(&mut self, now: Duration, ticket: Ticket, succeeded: bool) {
+        if ticket.spell != self.spell {
+            return;
+        }
+        let open = State::Open {
+            until: now + self.rules.open_for,
+        };
+        match self.state {
+            State::Closed => {
+                let (calls, failures) = self.window.add(now, succeeded);
+                let share = u64::from(calls) * u64::from(self.rules.failure_percent);
+                if calls >= self.rules.min_calls && u64::from(failures) * 100 >= share {
+                    self.enter(open);
+                }
+            }
+            State::HalfOpen { .. } if succeeded => self.enter(State::Closed),
+            State::HalfOpen { .. } => self.enter(open),
+            // No ticket of an open spell was handed out.
+            State::Open { .. } => {}
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.spell += 1;
+        self.window = Window::new(self.rules.window);
+    }
+
+    /// Whether it knows nothing that a new one would not.
+    fn is_idle(&self, now: Duration) -> bool {
+        matches!(self.state, State::Closed) && self.window.counts(now).0 == 0
+    }
+}
+
+/// Calls and failures of the last while, in slots.
+#[derive(Clone, Debug)]
+struct Window {
+    slot: Duration,
+    // (which slot since the clock's zero, calls, failures)
+    slots: [(u64, u32, u32); SLOTS],
+}
+
+impl Window {
+    fn new(length: Duration) -> Self {
+        let slots = u32::try_from(SLOTS).unwrap_or(u32::MAX);
+        Self {
+            slot: (length / slots).max(Duration::from_nanos(1)),
+            slots: [(0, 0, 0); SLOTS],
+        }
+    }
+
+    fn index(&self, now: Duration) -> u64 {
+        u64::try_from(now.as_nanos() / self.slot.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn add(&mut self, now: Duration, succeeded: bool) -> (u32, u32) {
+        let index = self.index(now);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the remainder is below SLOTS"
+        )]
+        let slot = &mut self.slots[(index % SLOTS as u64) as usize];
+        if slot.0 != index {
+            *slot = (index, 0, 0);
+        }
+        slot.1 = slot.1.saturating_add(1);
+        slot.2 = slot.2.saturating_add(u32::from(!succeeded));
+        self.counts(now)
+    }
+
+    fn counts(&self, now: Duration) -> (u32, u32) {
+        let index = self.index(now);
+        let fresh = |at: u64| at <= index && index - at < SLOTS as u64;
+        self.slots
+            .iter()
+            .filter(|slot| fresh(slot.0))
+            .fold((0, 0), |(calls, failures), slot| {
+                (
+                    calls.saturating_add(slot.1),
+                    failures.saturating_add(slot.2),
+                )
+            })
+    }
+}
+
+/// What a breaker is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BreakerKey {
+    /// The provider's slug.
+    pub provider: Arc<str>,
+    /// Whose client credentials.
+    pub auth_config: AuthConfigId,
+}
+
+/// The breakers of this process, one for each provider and auth config.
+#[derive(Debug)]
+pub struct Breakers {
+    rules: BreakerRules,
+    of: Mutex<HashMap<BreakerKey, Breaker>>,
+}
+
+impl Breakers {
+    /// No breaker yet; each starts closed.
+    pub fn new(rules: BreakerRules) -> Self {
+        Self {
+            rules,
+            of: Mutex::default(),
+        }
+    }
+
+    /// May a call go out at `now`?
+    pub fn admit(&self, key: &BreakerKey, now: Duration) -> Admission {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(breaker) = of.get_mut(key) {
+            return breaker.admit(now);
+        }
+        if of.len() >= MAX_BREAKERS {
+            of.retain(|_, breaker| !breaker.is_idle(now));
+        }
+        let mut breaker = Breaker::new(self.rules);
+        let admission = breaker.admit(now);
+        if of.len() < MAX_BREAKERS {
+            of.insert(key.clone(), breaker);
+        }
+        admission
+    }
+
+    /// Takes in how a call ended.
+    pub fn record(&self, key: &BreakerKey, now: Duration, ticket: Ticket, succeeded: bool) {
+        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(breaker) = of.get_mut(key) {
+            breaker.record(now, ticket, succeeded);
+        }
+    }
+
+    /// How many breakers of each provider are not closed: for the metric. Providers whose breakers are all
+    /// closed are there with 0.
+    pub fn not_closed(&self, now: Duration) -> BTreeMap<Arc<str>, u32> {
+        let of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = BTreeMap::new();
+        for (key, breaker) in of.iter() {
+            let count = counts.entry(key.provider.clone()).or_insert(0);
+            *count += u32::from(breaker.state(now) != BreakerState::Closed);
+        }
+        counts
+    }
+}

@@ -1,0 +1,1 @@
+//! What every implementation of [`PlanLimits`] must do, as one function of assertions.

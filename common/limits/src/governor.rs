@@ -1,0 +1,236 @@
+//! [`LocalLimits`]: plan limits on one machine, by governor's GCRA (a virtual queue that drains at the
+//! plan's rate; a call is refused when it would queue longer than the burst). Each partner has one bucket,
+//! rebuilt when its plan changes with what it had used carried over.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use governor::{
+    NotUntil, Quota, RateLimiter,
+    clock::Clock as GovernorClock,
+    middleware::{StateInformationMiddleware, StateSnapshot},
+    nanos::Nanos,
+    state::{InMemoryState, NotKeyed, StateStore},
+};
+use latchkey_domain::{Clock, PartnerId, plan::Plan};
+
+use crate::{Permit, PlanLimits};
+
+/// Buckets kept at once (some 200 bytes each). Only partners that called within the time their bucket needs
+/// to fill up again count; beyond this many of them, further ones are told to come back.
+pub const MAX_BUCKETS: usize = 100_000;
+/// How often buckets that are full again, and so say nothing, are dropped.
+const SWEEP: Duration = Duration::from_secs(60);
+/// When a partner without a bucket may come back if there is no room for one.
+const NO_ROOM: Duration = Duration::from_secs(1);
+/// The longest a bucket may take to fill: governor counts nanoseconds in 64 bits and multiplies without a
+/// check, and this many times two fit. No real plan comes near it.
+const LONGEST_FILL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Plan limits kept in this process.
+#[derive(Debug)]
+pub struct LocalLimits {
+    clock: Arc<dyn Clock>,
+    buckets: Mutex<Buckets>,
+    max: usize,
+}
+
+#[derive(Debug)]
+struct Buckets {
+    of: HashMap<PartnerId, Bucket>,
+    swept: Duration,
+}
+
+impl LocalLimits {
+    /// Limits that count by this clock's monotonic time.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::with_room_for(MAX_BUCKETS, clock)
+    }
+
+    fn with_room_for(max: usize, clock: Arc<dyn Clock>) -> Self {
+        let buckets = Mutex::new(Buckets {
+            of: HashMap::new(),
+            swept: clock.monotonic(),
+        });
+        Self {
+            clock,
+            buckets,
+            max,
+        }
+    }
+
+    fn ask(&self, partner: PartnerId, plan: &Plan, access: Access) -> Permit {
+        let refused = |retry_after| Permit {
+            allowed: false,
+            limit: plan.calls_per_minute,
+            remaining: 0,
+            retry_after,
+        };
+        let Some(rate) = NonZeroU32::new(plan.calls_per_minute) else {
+            return refused(MINUTE);
+        };
+        let quota = quota(rate, plan.burst());
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.sweep(self.clock.monotonic(), self.max);
+        if let Some(bucket) = buckets.of.get_mut(&partner) {
+            if bucket.quota != quota {
+                *bucket = bucket.rebuilt(quota, &self.clock);
+            }
+            return bucket.ask(access, rate);
+        }
+        let bucket = Bucket::new(quota, &self.clock);
+        if access == Access::Take {
+            if buckets.of.len() >= self.max {
+                return refused(NO_ROOM);
+            }
+            buckets
+                .of
+                .entry(partner)
+                .or_insert(bucket)
+                .ask(access, rate)
+        } else {
+            // Looking at a full bucket need not keep it.
+            bucket.ask(access, rate)
+        }
+    }
+}
+
+impl PlanLimits for LocalLimits {
+    fn check(&self, partner: PartnerId, plan: &Plan) -> Permit {
+        self.ask(partner, plan, Access::Take)
+    }
+
+    fn peek(&self, partner: PartnerId, plan: &Plan) -> Permit {
+        self.ask(partner, plan, Access::Look)
+    }
+}
+
+impl Buckets {
+    /// Drops buckets that are full again: each minute, or when there is no room.
+    fn sweep(&mut self, now: Duration, max: usize) {
+        let waited = now.saturating_sub(self.swept);
+        // When every bucket is in use a sweep frees nothing, so not on every call.
+        if waited >= SWEEP || (self.of.len() >= max && waited >= NO_ROOM) {
+            self.of.retain(|_, bucket| !bucket.is_full());
+            self.swept = now;
+        }
+    }
+}
+
+/// Rate and burst as governor wants them. The interval is rounded up: never faster than the plan.
+fn quota(rate: NonZeroU32, burst: u32) -> Quota {
+    let interval = u64::try_from(MINUTE.as_nanos())
+        .unwrap_or(u64::MAX)
+        .div_ceil(u64::from(rate.get()));
+    let most = u64::try_from(LONGEST_FILL.as_nanos()).unwrap_or(u64::MAX) / interval;
+    let burst = u32::try_from(most).map_or(burst, |most| burst.min(most));
+    Quota::with_period(Duration::from_nanos(interval))
+        // A minute divided by a u32 and rounded up is at least 14 ns.
+        .expect("the interval is not zero")
+        .allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
+}
+
+/// One partner's bucket.
+#[derive(Debug)]
+struct Bucket {
+    quota: Quota,
+    limiter: RateLimiter<Access, Peekable, Monotonic, StateInformationMiddleware>,
+}
+
+impl Bucket {
+    fn new(quota: Quota, clock: &Arc<dyn Clock>) -> Self {
+        let limiter = RateLimiter::new(quota, Peekable::default(), Monotonic(clock.clone()));
+        Self { quota, limiter }
+    }
+
+    /// A bucket for another quota in which as many calls are used as in this one.
+    fn rebuilt(&self, quota: Quota, clock: &Arc<dyn Clock>) -> Self {
+        let next = Self::new(quota, clock);
+        let used = self.quota.burst_size().get() - self.free().unwrap_or(0);
+        if let Some(used) = NonZeroU32::new(used.min(quota.burst_size().get())) {
+            // An empty bucket has room for up to its burst.
+            let _ = next.limiter.check_key_n(&Access::Take, used);
+        }
+        next
+    }
+
+    fn ask(&self, access: Access, rate: NonZeroU32) -> Permit {
+        let answer = self.limiter.check_key(&access);
+        let (remaining, retry_after) = match &answer {
+            // The snapshot has this call taken; a look has not.
+            Ok(state) => (
+                state.remaining_burst_capacity() + u32::from(access == Access::Look),
+                Duration::ZERO,
+            ),
+            Err(until) => (0, until.wait_time_from(self.limiter.clock().now())),
+        };
+        Permit {
+            allowed: answer.is_ok(),
+            limit: rate.get(),
+            remaining,
+            retry_after,
+        }
+    }
+
+    /// Calls that could be made at once, or `None` when not even one.
+    fn free(&self) -> Option<u32> {
+        let state: Result<StateSnapshot, NotUntil<Duration>> =
+            self.limiter.check_key(&Access::Look);
+        state.ok().map(|s| s.remaining_burst_capacity() + 1)
+    }
+
+    fn is_full(&self) -> bool {
+        self.free() == Some(self.quota.burst_size().get())
+    }
+}
+
+/// How a bucket is asked. Governor hands the key through to the state store, which is how a look, which it
+/// does not offer, reaches ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Access {
+    Take,
+    Look,
+}
+
+/// One bucket's state: what a look decides is not written back.
+#[derive(Debug, Default)]
+struct Peekable(InMemoryState);
+
+impl StateStore for Peekable {
+    type Key = Access;
+
+    fn measure_and_replace<T, F, E>(&self, access: &Access, decide: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let key = &NotKeyed::NonKey;
+        match access {
+            Access::Take => self.0.measure_and_replace(key, decide),
+            Access::Look => {
+                // An error is how a decision leaves the state as it is.
+                let Err(answer) = self.0.measure_and_replace(key, |state| {
+                    Err::<(Infallible, Nanos), _>(decide(state).map(|(answer, _)| answer))
+                });
+                answer
+            }
+        }
+    }
+}
+
+/// The domain's clock as governor reads it.
+#[derive(Clone, Debug)]
+struct Monotonic(Arc<dyn Clock>);
+
+impl GovernorClock for Monotonic {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.monotonic()
+    }
+}
