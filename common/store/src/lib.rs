@@ -1,1 +1,57 @@
-//! (to be written)
+//! The store: the only SQL of Latchkey. One file per aggregate with its row structs and its methods on
+//! [`Store`]; one SQL text for SQLite and PostgreSQL, with every difference between them in `engine.rs`;
+//! and one group-commit writer for the writes that many callers make at once.
+//!
+//! Every statement on tenant data carries the partner's id; the few that must not are named for it (a
+//! callback's auth config, a session found by its own secret) or work over all partners by design
+//! (the scheduler's sweeps). `now` is an argument; where a lease must hold among machines, the deadline is
+//! taken from database time as it is written.
+
+#![expect(
+    clippy::unimplemented,
+    unused_variables,
+    dead_code,
+    reason = "the signatures come first"
+)]
+
+mod accounts;
+mod api_keys;
+mod audit;
+mod auth_configs;
+mod calls;
+mod connections;
+mod data_keys;
+mod engine;
+mod error;
+mod field;
+mod grants;
+mod idempotency;
+mod jobs;
+mod leases;
+mod partners;
+mod sessions;
+mod usage;
+
+pub use accounts::{AccountFilter, AccountRow};
+pub use api_keys::{ApiKeyRow, KeyMode};
+pub use audit::AuditRow;
+pub use auth_configs::{AuthConfigChange, AuthConfigRow, NewCredentials};
+pub use calls::{CallFilter, CallRow, FinishCall};
+pub use connections::{Connection, ConnectionFilter, ConnectionRow, NewConnection};
+pub use data_keys::{DataKeyRow, KeyPurpose};
+pub use engine::{Store, StoreConfig};
+pub use error::StoreError;
+pub use field::JsonMap;
+pub use grants::{
+    CloseAttempt, DueGrant, GrantClaim, GrantKey, GrantRow, GrantSecret, Landed, Landing,
+    LoadedGrant,
+};
+pub use idempotency::{Begun, IdempotencyRow, IdempotencyState};
+pub use jobs::{CompleteJob, JobClaim, JobCount, JobEnd, JobFilter, JobRef, JobRow};
+pub use leases::TaskLease;
+pub use partners::{Confirmation, PartnerChange, PartnerRow};
+pub use sessions::{AfterCode, BeginAuthorizing, SessionRow, TakeCode};
+pub use usage::{COMMIT_WATERMARK, Granularity, RollUp, UsageLine};
+
+/// What every method of the store returns.
+pub type Result<T> = std::result::Result<T, StoreError>;

@@ -1,0 +1,78 @@
+//! [`StoreError`]: what can go wrong in the store. A row that is not there is `None`, not an error.
+
+use std::sync::Arc;
+
+/// A failure of the store.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The write contradicts a row that is there (a living duplicate, a version that moved on).
+    #[error("{what}")]
+    Conflict {
+        /// What collides with what.
+        what: &'static str,
+    },
+    /// A row holds a value that means nothing: written by hand, or by a newer version.
+    #[error("table {table}, column {column}, row {row} holds a value that Latchkey does not know")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's key.
+        row: String,
+    },
+    /// The volume or the database is full.
+    #[error("the store is full: free space on its volume, then go on (nothing was half written)")]
+    Full {
+        /// What the engine said.
+        #[source]
+        source: Arc<sqlx::Error>,
+    },
+    /// The store may not be written.
+    #[error("the store is read-only: check the permissions of its files and the mount")]
+    ReadOnly {
+        /// What the engine said.
+        #[source]
+        source: Arc<sqlx::Error>,
+    },
+    /// The address of the store, or its files, cannot be used.
+    #[error("the store at {place} cannot be opened")]
+    Open {
+        /// Path or server, without a password.
+        place: String,
+        /// What the engine said.
+        #[source]
+        source: Arc<sqlx::Error>,
+    },
+    /// A migration failed, or the schema is newer than this program.
+    #[error("the store's schema could not be brought up to date")]
+    Migrate(#[source] Arc<sqlx::migrate::MigrateError>),
+    /// Anything else the engine reports.
+    #[error("the store failed")]
+    Sql(#[source] Arc<sqlx::Error>),
+    /// The store was closed while the write waited.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Whether the store has no room left.
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+
+    /// Whether the store may not be written.
+    pub const fn is_read_only(&self) -> bool {
+        matches!(self, Self::ReadOnly { .. })
+    }
+
+    /// Whether the write contradicts a row that is there.
+    pub const fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. })
+    }
+}
+
+/// Classes what sqlx reports.
+pub(crate) fn sql(source: sqlx::Error) -> StoreError {
+    StoreError::Sql(Arc::new(source))
+}

@@ -1,0 +1,282 @@
+//! How a Rust value is kept in a column, and [`record!`]: a row struct with its column list, reading and
+//! binding from one declaration. A text that names no state becomes [`StoreError::Inconsistent`] here.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use latchkey_domain::{
+    AccountId, AttemptId, AuditId, AuthConfigId, CallId, ConnectionId, DataKeyId, GrantId,
+    HolderId, JobId, KeyId, PartnerId, RequestId, SessionId, Timestamp,
+    states::{
+        AuthConfigStatus, CallOutcome, ConnectionStatus, GrantState, JobState, PartnerStatus,
+        SessionStatus,
+    },
+};
+use sqlx::{
+    Any, Arguments, Row,
+    any::{AnyArguments, AnyRow},
+};
+
+use crate::{StoreError, error::sql};
+
+/// A JSON object in a TEXT column.
+pub type JsonMap = serde_json::Map<String, serde_json::Value>;
+
+/// A database value as `Debug` shows it: bytes (sealed values, hashes) by their number alone.
+pub(crate) trait Show {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+impl Show for i64 {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+impl Show for String {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+impl Show for Vec<u8> {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.len())
+    }
+}
+impl<T: Show> Show for Option<T> {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Some(value) => value.show(f),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+/// Shows a field without its bytes.
+pub(crate) struct Shown<'a, T>(pub(crate) &'a T);
+
+impl<T: Field> fmt::Debug for Shown<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.to_sql().show(f)
+    }
+}
+
+/// A value of a column. `Sql` is one of the few types that both engines share: `i64`, `String`,
+/// `Vec<u8>`, and their options.
+pub(crate) trait Field: Sized {
+    /// The form in the database.
+    type Sql: for<'q> sqlx::Encode<'q, Any> + sqlx::Type<Any> + for<'r> sqlx::Decode<'r, Any> + Show;
+    /// Into the database.
+    fn to_sql(&self) -> Self::Sql;
+    /// Out of it; `None` when the value means nothing.
+    fn from_sql(raw: Self::Sql) -> Option<Self>;
+}
+
+macro_rules! plain {
+    ($($type:ty),+) => { $(
+        impl Field for $type {
+            type Sql = Self;
+            fn to_sql(&self) -> Self { self.clone() }
+            fn from_sql(raw: Self) -> Option<Self> { Some(raw) }
+        }
+    )+ };
+}
+plain!(i64, String, Vec<u8>);
+
+macro_rules! whole {
+    ($($type:ty),+) => { $(
+        impl Field for $type {
+            type Sql = i64;
+            // Only u64 can be too large, and no counter here gets near.
+            fn to_sql(&self) -> i64 { i64::try_from(*self).unwrap_or(i64::MAX) }
+            fn from_sql(raw: i64) -> Option<Self> { Self::try_from(raw).ok() }
+        }
+    )+ };
+}
+whole!(u16, u32, u64);
+
+macro_rules! text {
+    ($($type:ty),+) => { $(
+        impl Field for $type {
+            type Sql = String;
+            fn to_sql(&self) -> String { self.to_string() }
+            fn from_sql(raw: String) -> Option<Self> { raw.parse().ok() }
+        }
+    )+ };
+}
+text!(
+    AccountId,
+    AttemptId,
+    AuditId,
+    AuthConfigId,
+    CallId,
+    ConnectionId,
+    DataKeyId,
+    GrantId,
+    HolderId,
+    JobId,
+    KeyId,
+    PartnerId,
+    RequestId,
+    SessionId
+);
+
+macro_rules! state {
+    ($($type:ty),+) => { $(
+        impl $crate::field::Field for $type {
+            type Sql = String;
+            fn to_sql(&self) -> String { self.as_str().to_owned() }
+            fn from_sql(raw: String) -> Option<Self> { Self::parse(&raw) }
+        }
+    )+ };
+}
+pub(crate) use state;
+state!(
+    AuthConfigStatus,
+    CallOutcome,
+    ConnectionStatus,
+    GrantState,
+    JobState,
+    PartnerStatus,
+    SessionStatus
+);
+
+macro_rules! json {
+    ($($type:ty),+) => { $(
+        impl Field for $type {
+            type Sql = String;
+            fn to_sql(&self) -> String {
+                // Maps with text keys and lists of text always have a JSON form.
+                serde_json::to_string(self).unwrap_or_default()
+            }
+            fn from_sql(raw: String) -> Option<Self> { serde_json::from_str(&raw).ok() }
+        }
+    )+ };
+}
+json!(JsonMap, Vec<String>, BTreeMap<String, bool>);
+
+impl Field for bool {
+    type Sql = i64;
+    fn to_sql(&self) -> i64 {
+        i64::from(*self)
+    }
+    fn from_sql(raw: i64) -> Option<Self> {
+        match raw {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl Field for Timestamp {
+    type Sql = i64;
+    fn to_sql(&self) -> i64 {
+        self.as_micros()
+    }
+    fn from_sql(raw: i64) -> Option<Self> {
+        Some(Self::from_micros(raw))
+    }
+}
+
+/// Durations are whole microseconds.
+impl Field for Duration {
+    type Sql = i64;
+    fn to_sql(&self) -> i64 {
+        i64::try_from(self.as_micros()).unwrap_or(i64::MAX)
+    }
+    fn from_sql(raw: i64) -> Option<Self> {
+        u64::try_from(raw).ok().map(Self::from_micros)
+    }
+}
+
+impl Field for [u8; 32] {
+    type Sql = Vec<u8>;
+    fn to_sql(&self) -> Vec<u8> {
+        self.to_vec()
+    }
+    fn from_sql(raw: Vec<u8>) -> Option<Self> {
+        raw.try_into().ok()
+    }
+}
+
+impl<T: Field> Field for Option<T>
+where
+    Option<T::Sql>:
+        for<'q> sqlx::Encode<'q, Any> + sqlx::Type<Any> + for<'r> sqlx::Decode<'r, Any> + Show,
+{
+    type Sql = Option<T::Sql>;
+    fn to_sql(&self) -> Self::Sql {
+        self.as_ref().map(T::to_sql)
+    }
+    fn from_sql(raw: Self::Sql) -> Option<Self> {
+        match raw {
+            None => Some(None),
+            Some(raw) => T::from_sql(raw).map(Some),
+        }
+    }
+}
+
+/// Reads one column of a row.
+pub(crate) fn read<T: Field>(
+    row: &AnyRow,
+    table: &'static str,
+    column: &'static str,
+    key: &'static str,
+) -> Result<T, StoreError> {
+    let raw: T::Sql = row.try_get(column).map_err(sql)?;
+    T::from_sql(raw).ok_or_else(|| StoreError::Inconsistent {
+        table,
+        column,
+        row: row.try_get::<String, _>(key).unwrap_or_default(),
+    })
+}
+
+/// Binds one value.
+pub(crate) fn bind<T: Field>(arguments: &mut AnyArguments, value: &T) {
+    // The buffer of `Any` takes every value of these types; encoding cannot fail.
+    let _ = arguments.add(value.to_sql());
+}
+
+/// A row struct that maps one to one onto the columns of a table.
+pub(crate) trait Record: Sized {
+    /// The table.
+    const TABLE: &'static str;
+    /// The columns, in the order of the fields.
+    const COLUMNS: &'static [&'static str];
+    /// Reads a row that selected (at least) these columns under their own names.
+    fn read(row: &AnyRow) -> Result<Self, StoreError>;
+    /// Binds every field in order.
+    fn bind(&self, arguments: &mut AnyArguments);
+}
+
+/// Declares a row struct for a table: `record! { /// doc  pub struct XRow in "xs" by "id" { … } }`.
+/// `by` is the column that names a row in errors.
+macro_rules! record {
+    ($(#[$doc:meta])* pub struct $name:ident in $table:literal by $key:literal {
+        $($(#[$fdoc:meta])* pub $field:ident: $type:ty,)+
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $type,)+ }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name))
+                    $(.field(stringify!($field), &$crate::field::Shown(&self.$field)))+
+                    .finish()
+            }
+        }
+
+        impl $crate::field::Record for $name {
+            const TABLE: &'static str = $table;
+            const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),+];
+
+            fn read(row: &sqlx::any::AnyRow) -> $crate::Result<Self> {
+                Ok(Self { $($field: $crate::field::read(row, $table, stringify!($field), $key)?,)+ })
+            }
+
+            fn bind(&self, arguments: &mut sqlx::any::AnyArguments) {
+                $($crate::field::bind(arguments, &self.$field);)+
+            }
+        }
+    };
+}
+pub(crate) use record;

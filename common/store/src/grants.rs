@@ -1,0 +1,348 @@
+//! Grants: the narrow rows of the refresh protocol, apart from the sealed tokens (`grant_secrets`). The
+//! decisions are `domain::refresh`'s; here they are applied by conditional writes: a claim if the row is
+//! as it was read (`rev`), a landing by version alone, a closing by version and attempt.
+
+use std::time::Duration;
+
+use latchkey_domain::{
+    AccountId, AttemptId, AuthConfigId, ConnectionId, GrantId, HolderId, PartnerId, Timestamp,
+    refresh::{Closing, GrantView, OpenAttempt},
+    states::GrantState,
+};
+
+use crate::{Result, Store, field::record};
+
+record! {
+    /// A grant's narrow row.
+    pub struct GrantRow in "grants" by "id" {
+        /// Its id.
+        pub id: GrantId,
+        /// Whose user's.
+        pub partner_id: PartnerId,
+        /// The connection it serves.
+        pub connection_id: ConnectionId,
+        /// The account of that connection.
+        pub account_id: AccountId,
+        /// The OAuth client it was granted to.
+        pub auth_config_id: AuthConfigId,
+        /// The provider's slug.
+        pub provider: String,
+        /// Where it stands.
+        pub state: GrantState,
+        /// Why it needs the end user again.
+        pub reason: Option<String>,
+        /// The generation; grows by one with each landed answer.
+        pub version: i64,
+        /// Grows with every write: a claim is won only on the row that was read.
+        pub rev: i64,
+        /// The attempt under way.
+        pub attempt: Option<AttemptId>,
+        /// Whose journal may hold its answer.
+        pub holder: Option<HolderId>,
+        /// Until when it is surely at work, by database time.
+        pub lease_until: Option<Timestamp>,
+        /// Sweeps that found it unclosed past its lease.
+        pub sweeps: u32,
+        /// When it was last swept.
+        pub swept_at: Option<Timestamp>,
+        /// The attempt that ended last, by landing or closing.
+        pub last_attempt: Option<AttemptId>,
+        /// Whether this generation was presented and its answer is not known.
+        pub in_doubt: bool,
+        /// When the last attempt closed in doubt.
+        pub closed_at: Option<Timestamp>,
+        /// When this generation was first claimed.
+        pub first_claim_at: Option<Timestamp>,
+        /// No attempt before.
+        pub retry_at: Option<Timestamp>,
+        /// Failures in a row.
+        pub failures: u32,
+        /// The last failure, as partners may see it.
+        pub last_failure: Option<String>,
+        /// Whether there is a refresh token.
+        pub refreshable: bool,
+        /// When the access token was issued.
+        pub issued_at: Timestamp,
+        /// When it ends, if the provider said.
+        pub expires_at: Option<Timestamp>,
+        /// When an answer last landed by refresh.
+        pub last_refreshed_at: Option<Timestamp>,
+        /// When it is due; none if it cannot be refreshed or is not active.
+        pub due_at: Option<Timestamp>,
+        /// When the scheduler looks at it next: `due_at`, or the end of the mark it set when it dispatched
+        /// the grant. The mark never blocks a claim.
+        pub wake_at: Option<Timestamp>,
+        /// When it was made.
+        pub created_at: Timestamp,
+        /// When it last changed.
+        pub updated_at: Timestamp,
+    }
+}
+
+impl GrantRow {
+    /// What the protocol decides by.
+    pub fn view(&self) -> GrantView {
+        let open = self.attempt.zip(self.holder).zip(self.lease_until);
+        GrantView {
+            state: self.state,
+            version: self.version,
+            open: open.map(|((attempt, holder), lease_until)| OpenAttempt {
+                attempt,
+                holder,
+                lease_until,
+                sweeps: self.sweeps,
+            }),
+            in_doubt: self.in_doubt,
+            closed_at: self.closed_at,
+            first_claim_at: self.first_claim_at,
+            retry_at: self.retry_at,
+            failures: self.failures,
+            expires_at: self.expires_at,
+        }
+    }
+
+    /// What names it in a batch.
+    pub const fn key(&self) -> GrantKey {
+        GrantKey {
+            partner_id: self.partner_id,
+            id: self.id,
+        }
+    }
+}
+
+record! {
+    /// The sealed token set of a grant.
+    pub struct GrantSecret in "grant_secrets" by "grant_id" {
+        /// Whose it is.
+        pub grant_id: GrantId,
+        /// Whose user's.
+        pub partner_id: PartnerId,
+        /// The generation it was sealed for.
+        pub version: i64,
+        /// The token set, sealed.
+        pub sealed: Vec<u8>,
+    }
+}
+
+/// A grant as batches name it: never without its partner.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct GrantKey {
+    /// Whose user's.
+    pub partner_id: PartnerId,
+    /// Which.
+    pub id: GrantId,
+}
+
+/// A grant with its sealed tokens; without them once they were forgotten.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedGrant {
+    /// The narrow row.
+    pub row: GrantRow,
+    /// The sealed tokens of the row's version.
+    pub secret: Option<GrantSecret>,
+}
+
+/// Take a grant for one attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantClaim {
+    /// Which grant.
+    pub grant: GrantKey,
+    /// The `rev` of the row the decision was made on.
+    pub rev: i64,
+    /// This attempt's id: the claim is won only if the row carries it afterwards.
+    pub attempt: AttemptId,
+    /// Whose journal will hold the answer.
+    pub holder: HolderId,
+    /// How long it holds; the deadline is taken from database time as the claim is written.
+    pub lease: Duration,
+    /// The doubt the decision carries on.
+    pub doubt: bool,
+    /// From when the grace counts, as decided.
+    pub first_claim_at: Timestamp,
+}
+
+/// A provider's answer to a presented generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Landing {
+    /// Which grant.
+    pub grant: GrantKey,
+    /// The generation that was presented.
+    pub generation: i64,
+    /// The attempt that presented it (kept to resolve a lost commit; landing goes by version alone).
+    pub attempt: AttemptId,
+    /// The new token set, sealed for `generation + 1`.
+    pub sealed: Vec<u8>,
+    /// When it was issued.
+    pub issued_at: Timestamp,
+    /// When the access token ends, if the provider said.
+    pub expires_at: Option<Timestamp>,
+    /// When it is due next.
+    pub due_at: Option<Timestamp>,
+    /// Whether there is a refresh token to go on with.
+    pub refreshable: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What became of a landing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Landed {
+    /// It is stored.
+    Stored {
+        /// The generation the grant now holds.
+        version: i64,
+        /// The connection was deleted meanwhile: what landed must be revoked.
+        revoking: bool,
+    },
+    /// The grant moved past that generation (or is gone): nothing changed.
+    Stale,
+}
+
+/// The end of an attempt without a successor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloseAttempt {
+    /// Which grant.
+    pub grant: GrantKey,
+    /// The generation that was claimed.
+    pub version: i64,
+    /// The attempt to close.
+    pub attempt: AttemptId,
+    /// What `domain::refresh::close` decided.
+    pub closing: Closing,
+    /// The cool-down.
+    pub retry_at: Option<Timestamp>,
+    /// Failures in a row from now on.
+    pub failures: u32,
+    /// What partners may see of the failure.
+    pub last_failure: Option<String>,
+    /// When it is due next; none if it is dead.
+    pub due_at: Option<Timestamp>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A grant that the scheduler sends to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueGrant {
+    /// Which grant.
+    pub grant: GrantKey,
+    /// The provider's slug.
+    pub provider: String,
+    /// The OAuth client whose budget it uses.
+    pub auth_config_id: AuthConfigId,
+    /// When it was due.
+    pub due_at: Timestamp,
+    /// When its access token ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Grants with their sealed tokens, in the order asked for; those that are not there are left out.
+    pub async fn load_grants(&self, grants: &[GrantKey]) -> Result<Vec<LoadedGrant>> {
+        unimplemented!()
+    }
+
+    /// One grant with its sealed tokens.
+    pub async fn load_grant(&self, grant: GrantKey) -> Result<Option<LoadedGrant>> {
+        unimplemented!()
+    }
+
+    /// Takes a grant for an attempt (clause 1), in a group commit; `true` if this attempt has it.
+    pub async fn claim_grant(&self, claim: GrantClaim) -> Result<bool> {
+        unimplemented!()
+    }
+
+    /// Stores an answer (clause 3), in a group commit: by version alone, also over `needs_reauth`, and for
+    /// a connection deleted meanwhile.
+    pub async fn land_grant(&self, landing: Landing) -> Result<Landed> {
+        unimplemented!()
+    }
+
+    /// Closes an attempt (clauses 4 and 6), in a group commit; `false` if version or attempt moved on.
+    pub async fn close_attempt(&self, close: CloseAttempt) -> Result<bool> {
+        unimplemented!()
+    }
+
+    /// The attempts this holder left open, for closing them after its journal was replayed.
+    pub async fn open_attempts_of(&self, holder: HolderId) -> Result<Vec<GrantRow>> {
+        unimplemented!()
+    }
+
+    /// Sweeps attempts that are past their lease and unclosed: shows `in_doubt` and counts the sweep, once
+    /// per `sweep` and row. Returns those it counted.
+    pub async fn sweep_overdue(
+        &self,
+        now: Timestamp,
+        sweep: Duration,
+        limit: u32,
+    ) -> Result<Vec<GrantRow>> {
+        unimplemented!()
+    }
+
+    /// Takes up to `limit` due grants and marks them until `mark_until`: per partner the most urgent first,
+    /// fair among partners.
+    pub async fn take_due_grants(
+        &self,
+        now: Timestamp,
+        mark_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DueGrant>> {
+        unimplemented!()
+    }
+
+    /// When the next grant is to be looked at.
+    pub async fn earliest_due(&self) -> Result<Option<Timestamp>> {
+        unimplemented!()
+    }
+
+    /// How many grants are due by `by`, for pulling refreshes ahead when there is a backlog.
+    pub async fn count_due(&self, by: Timestamp) -> Result<u64> {
+        unimplemented!()
+    }
+
+    /// Sets when a grant is looked at next, without touching anything else of it (a decision of `Later`);
+    /// `false` if the row changed since it was read.
+    pub async fn postpone_grant(
+        &self,
+        grant: GrantKey,
+        rev: i64,
+        until: Timestamp,
+    ) -> Result<bool> {
+        unimplemented!()
+    }
+
+    /// Ends the cool-down of an auth config's grants, after it was repaired; returns how many.
+    pub async fn wake_grants_of(&self, auth_config: AuthConfigId, now: Timestamp) -> Result<u64> {
+        unimplemented!()
+    }
+
+    /// Declares a grant dead outside an attempt (a provider told us, or `ClaimDecision::Lost`), if its
+    /// version is still this one; says whether.
+    pub async fn kill_grant(
+        &self,
+        grant: GrantKey,
+        version: i64,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<bool> {
+        unimplemented!()
+    }
+
+    /// After the revocation has its receipt: deletes the sealed tokens and ends the grant as `revoked`,
+    /// only if no attempt is open and the version is the one revoked; says whether.
+    pub async fn forget_grant(
+        &self,
+        grant: GrantKey,
+        version: i64,
+        now: Timestamp,
+    ) -> Result<bool> {
+        unimplemented!()
+    }
+
+    /// Grants that wait for their revocation, for the reconciler that re-issues lost revoke jobs.
+    pub async fn revoking_grants(&self, limit: u32) -> Result<Vec<GrantRow>> {
+        unimplemented!()
+    }
+}

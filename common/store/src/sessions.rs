@@ -1,0 +1,202 @@
+//! Connect sessions: one attempt of an end user to connect. Link, state, browser binding and completion
+//! code are kept as SHA-256 hashes; the PKCE verifier and the provider's code are sealed, and forgotten
+//! when the session ends.
+
+use latchkey_domain::{
+    AccountId, AuthConfigId, ConnectionId, PartnerId, SessionId, Timestamp, states::SessionStatus,
+};
+
+use crate::{
+    Confirmation, JobRow, Result, Store,
+    field::{JsonMap, record},
+};
+
+record! {
+    /// A connect session.
+    pub struct SessionRow in "connect_sessions" by "id" {
+        /// Its id.
+        pub id: SessionId,
+        /// Whose user connects.
+        pub partner_id: PartnerId,
+        /// Who connects.
+        pub account_id: AccountId,
+        /// With which OAuth client.
+        pub auth_config_id: AuthConfigId,
+        /// To what.
+        pub provider: String,
+        /// Where the browser goes at the end.
+        pub redirect_url: String,
+        /// The provider's scopes asked for.
+        pub scopes: Vec<String>,
+        /// The services asked for; empty for the provider's default.
+        pub services: Vec<String>,
+        /// Values for the catalogue entry's placeholders.
+        pub params: JsonMap,
+        /// Whether the partner's backend must confirm.
+        pub confirmation: Confirmation,
+        /// Where it stands.
+        pub status: SessionStatus,
+        /// The error code it failed with.
+        pub error: Option<String>,
+        /// Hash of the connect link's secret.
+        pub link_hash: [u8; 32],
+        /// Hash of the OAuth state, once the browser was sent on.
+        pub state_hash: Option<[u8; 32]>,
+        /// Hash of the browser-binding cookie.
+        pub binding_hash: Option<[u8; 32]>,
+        /// Hash of the completion code that the partner's backend posts.
+        pub completion_hash: Option<[u8; 32]>,
+        /// The PKCE verifier, sealed.
+        pub verifier: Option<Vec<u8>>,
+        /// The provider's code, sealed.
+        pub code: Option<Vec<u8>>,
+        /// When the code was sent to the provider: it is sent once.
+        pub code_sent_at: Option<Timestamp>,
+        /// The connection it led to.
+        pub connection_id: Option<ConnectionId>,
+        /// When it was made.
+        pub created_at: Timestamp,
+        /// When it ends by itself.
+        pub expires_at: Timestamp,
+        /// When it last changed.
+        pub updated_at: Timestamp,
+    }
+}
+
+/// The browser is about to be sent to the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeginAuthorizing {
+    /// Whose session.
+    pub partner_id: PartnerId,
+    /// Which session.
+    pub session_id: SessionId,
+    /// Hash of the new state; the one before it no longer works.
+    pub state_hash: [u8; 32],
+    /// Hash of the browser-binding cookie.
+    pub binding_hash: [u8; 32],
+    /// The PKCE verifier, sealed; `None` where the provider knows no PKCE.
+    pub verifier: Option<Vec<u8>>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The provider's callback brought a code.
+#[derive(Clone, Debug)]
+pub struct TakeCode {
+    /// Whose session.
+    pub partner_id: PartnerId,
+    /// Which session.
+    pub session_id: SessionId,
+    /// The state it came with, hashed; it works once.
+    pub state_hash: [u8; 32],
+    /// The code, sealed.
+    pub code: Vec<u8>,
+    /// What follows.
+    pub then: AfterCode,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What follows a callback.
+#[derive(Clone, Debug)]
+pub enum AfterCode {
+    /// The code is exchanged by this job, written in the same transaction.
+    Exchange(Box<JobRow>),
+    /// The partner's backend must first post the completion code with this hash.
+    AwaitConfirmation([u8; 32]),
+}
+
+impl Store {
+    /// Adds a session.
+    pub async fn insert_session(&self, row: &SessionRow) -> Result<()> {
+        unimplemented!()
+    }
+
+    /// A session of an account.
+    pub async fn get_session(
+        &self,
+        partner: PartnerId,
+        account: AccountId,
+        id: SessionId,
+    ) -> Result<Option<SessionRow>> {
+        unimplemented!()
+    }
+
+    /// A session by its id alone within the partner (`/connect-sessions/{id}/complete`, the worker).
+    pub async fn get_partner_session(
+        &self,
+        partner: PartnerId,
+        id: SessionId,
+    ) -> Result<Option<SessionRow>> {
+        unimplemented!()
+    }
+
+    /// The session of a connect link. The secret in the link is the credential, so no partner is given.
+    pub async fn find_session_by_link(&self, link_hash: &[u8; 32]) -> Result<Option<SessionRow>> {
+        unimplemented!()
+    }
+
+    /// The session of an OAuth state. The state is the credential, so no partner is given. A used state
+    /// still finds its session, so that a reload of the callback can show how it went.
+    pub async fn find_session_by_state(&self, state_hash: &[u8; 32]) -> Result<Option<SessionRow>> {
+        unimplemented!()
+    }
+
+    /// `pending` or `authorizing` → `authorizing`, unless it expired; says whether.
+    pub async fn begin_authorizing(&self, begin: &BeginAuthorizing) -> Result<bool> {
+        unimplemented!()
+    }
+
+    /// `authorizing` → `exchanging` or `awaiting_confirmation`, if the state matches and the session did
+    /// not expire; says whether. The same state never passes twice.
+    pub async fn take_code(&self, take: &TakeCode) -> Result<bool> {
+        unimplemented!()
+    }
+
+    /// `awaiting_confirmation` → `exchanging`, if the completion code matches, the account has this
+    /// external id, and the session did not expire; writes the job that exchanges the code. Says whether.
+    pub async fn confirm_session(
+        &self,
+        partner: PartnerId,
+        session: SessionId,
+        completion_hash: &[u8; 32],
+        external_id: &str,
+        job: &JobRow,
+        now: Timestamp,
+    ) -> Result<bool> {
+        unimplemented!()
+    }
+
+    /// Marks the code as sent, once and before it leaves: a second caller gets `false` and must not send.
+    pub async fn mark_code_sent(
+        &self,
+        partner: PartnerId,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<bool> {
+        unimplemented!()
+    }
+
+    /// Ends a session that is not final as `failed` with this error code, and forgets its secrets; says
+    /// whether. (Success is written by [`Store::store_connection`].)
+    pub async fn fail_session(
+        &self,
+        partner: PartnerId,
+        session: SessionId,
+        error: &str,
+        now: Timestamp,
+    ) -> Result<bool> {
+        unimplemented!()
+    }
+
+    /// Expires up to `limit` sessions whose time is over and that no worker exchanges, and forgets their
+    /// secrets; returns how many.
+    pub async fn expire_sessions(&self, now: Timestamp, limit: u32) -> Result<u64> {
+        unimplemented!()
+    }
+
+    /// Deletes up to `limit` final sessions that ended before `before`; returns how many.
+    pub async fn delete_old_sessions(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        unimplemented!()
+    }
+}
