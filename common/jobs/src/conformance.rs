@@ -1,5 +1,6 @@
 //! What every queue, reply channel and signal must do. Each engine's tests call these with its own.
 
+#![expect(clippy::unwrap_used, reason = "a suite that tests call: a failure is a panic")]
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;

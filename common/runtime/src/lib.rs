@@ -1,1 +1,18 @@
-//! (to be written)
+//! How a role comes up and goes down: settings, the [`Context`] that every role gets, the [`Stopper`] that
+//! ends it, the HTTP listener, the admin port, and the data directory with its lock.
+
+pub mod admin;
+pub mod config;
+pub mod context;
+pub mod data_dir;
+pub mod error;
+pub mod listen;
+pub mod sealer;
+pub mod stopper;
+
+pub use config::{Config, ConfigError, Role};
+pub use context::Context;
+pub use data_dir::{DataDir, RunFile};
+pub use error::StartError;
+pub use sealer::{SealError, Sealer};
+pub use stopper::Stopper;

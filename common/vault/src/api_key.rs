@@ -11,7 +11,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::VaultError;
+use crate::{DataKey, VaultError};
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Characters of `sk_live_` and `sk_test_`.
@@ -173,6 +173,11 @@ impl Pepper {
         let mut bytes = vec![0; PEPPER];
         entropy.fill(&mut bytes);
         Self(SecretSlice::from(bytes))
+    }
+
+    /// The pepper that is this key: it is wrapped and re-wrapped as data keys are, in a row of its own.
+    pub fn of(key: &DataKey) -> Self {
+        Self(SecretSlice::from(key.bytes().to_vec()))
     }
 
     /// The pepper of these bytes, as [`Pepper::as_secret`] gave them.

@@ -1,0 +1,483 @@
+//! Settings: built-in defaults (`deploy/config/latchkey.toml`, compiled in) < file < environment < flags.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use latchkey_domain::{plan::Plan, refresh::Timings};
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+use url::Url;
+
+/// The shipped settings file: the one place where defaults stand.
+pub const DEFAULTS: &str = include_str!("../../../deploy/config/latchkey.toml");
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file, variable or flag does not read; the source names it.
+    #[error("the settings do not read")]
+    Read(#[source] Box<figment::Error>),
+    /// A setting is out of range or contradicts another.
+    #[error("setting '{name}': {problem}")]
+    Invalid {
+        /// Its path.
+        name: &'static str,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+}
+
+/// A role of the one binary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// HTTP in.
+    Api,
+    /// Jobs in.
+    Worker,
+    /// Time in.
+    Scheduler,
+}
+
+/// All settings. Each is explained where its default stands, in `deploy/config/latchkey.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is explained beside its default")]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    #[serde(deserialize_with = "maybe_url")]
+    pub public_url: Option<Url>,
+    pub data_dir: PathBuf,
+    #[serde(deserialize_with = "maybe_path")]
+    pub catalog_dir: Option<PathBuf>,
+    #[serde(deserialize_with = "maybe_path")]
+    pub key_file: Option<PathBuf>,
+    #[serde(deserialize_with = "maybe_secret")]
+    pub key: Option<SecretString>,
+    #[serde(deserialize_with = "maybe_secret")]
+    pub operator_token: Option<SecretString>,
+    #[serde(deserialize_with = "list")]
+    pub egress_allow: Vec<String>,
+    #[serde(deserialize_with = "maybe_secret")]
+    pub database_url: Option<SecretString>,
+    #[serde(deserialize_with = "maybe_secret")]
+    pub redis_url: Option<SecretString>,
+    pub log_format: LogChoice,
+    #[serde(rename = "stop_grace_ms", deserialize_with = "millis")]
+    pub stop_grace: Duration,
+    pub http: Http,
+    pub connect: Connect,
+    pub calls: Calls,
+    pub refresh: Refresh,
+    pub worker: Worker,
+    pub scheduler: Scheduler,
+    pub retention: Retention,
+    pub plans: BTreeMap<String, Plan>,
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogChoice {
+    /// Pretty on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Pretty,
+    /// For programs.
+    Json,
+}
+
+/// Limits of the public listener.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is explained beside its default")]
+pub struct Http {
+    pub body_max_bytes: usize,
+    pub call_body_max_bytes: usize,
+    pub call_answer_max_bytes: usize,
+    pub connections_max: usize,
+    #[serde(rename = "header_read_timeout_ms", deserialize_with = "millis")]
+    pub header_read_timeout: Duration,
+}
+
+/// Connect sessions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is explained beside its default")]
+pub struct Connect {
+    #[serde(rename = "session_ms", deserialize_with = "millis")]
+    pub session: Duration,
+    #[serde(rename = "callback_wait_ms", deserialize_with = "millis")]
+    pub callback_wait: Duration,
+}
+
+/// Provider calls.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is explained beside its default")]
+pub struct Calls {
+    #[serde(rename = "wait_ms", deserialize_with = "millis")]
+    pub wait: Duration,
+    #[serde(rename = "timeout_ms", deserialize_with = "millis")]
+    pub timeout: Duration,
+    #[serde(rename = "result_retention_ms", deserialize_with = "millis")]
+    pub result_retention: Duration,
+    pub backlog_max: u64,
+}
+
+/// The refresh protocol.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is explained beside its default")]
+pub struct Refresh {
+    #[serde(rename = "timeout_ms", deserialize_with = "millis")]
+    pub timeout: Duration,
+    #[serde(rename = "lease_ms", deserialize_with = "millis")]
+    pub lease: Duration,
+    #[serde(rename = "provider_delay_ms", deserialize_with = "millis")]
+    pub provider_delay: Duration,
+    #[serde(rename = "quiet_ms", deserialize_with = "millis")]
+    pub quiet: Duration,
+    #[serde(rename = "sweep_ms", deserialize_with = "millis")]
+    pub sweep: Duration,
+    pub patience_sweeps: u32,
+    #[serde(rename = "ending_ms", deserialize_with = "millis")]
+    pub ending: Duration,
+    pub batch: usize,
+    pub concurrency: usize,
+    #[serde(rename = "tick_ms", deserialize_with = "millis")]
+    pub tick: Duration,
+}
+
+impl Refresh {
+    /// The times as the protocol's decisions take them.
+    pub fn timings(&self) -> Timings {
+        Timings {
+            timeout: self.timeout,
+            lease: self.lease,
+            provider_delay: self.provider_delay,
+            quiet: self.quiet,
+            sweep: self.sweep,
+            patience_sweeps: self.patience_sweeps,
+            ending: self.ending,
+        }
+    }
+}
+
+/// The worker.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is explained beside its default")]
+pub struct Worker {
+    pub interactive: usize,
+    pub refresh: usize,
+    pub background: usize,
+    #[serde(rename = "journal_replay_ms", deserialize_with = "millis")]
+    pub journal_replay: Duration,
+}
+
+/// The scheduler.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is explained beside its default")]
+pub struct Scheduler {
+    #[serde(rename = "requeue_ms", deserialize_with = "millis")]
+    pub requeue: Duration,
+    #[serde(rename = "sweep_ms", deserialize_with = "millis")]
+    pub sweep: Duration,
+    pub usage_rollup: String,
+}
+
+/// How long things are kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is explained beside its default")]
+pub struct Retention {
+    #[serde(rename = "sessions_ms", deserialize_with = "millis")]
+    pub sessions: Duration,
+    #[serde(rename = "calls_ms", deserialize_with = "millis")]
+    pub calls: Duration,
+    #[serde(rename = "audit_ms", deserialize_with = "millis")]
+    pub audit: Duration,
+}
+
+impl Config {
+    /// Reads the settings: defaults, this file if one is given, the environment, then `flags` (paths with
+    /// dots, as the command line collected them).
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the setting, and where it came from, in words a person can act on.
+    pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(path) = file {
+            figment = figment.merge(Toml::file_exact(path));
+        }
+        figment = figment
+            .merge(
+                Env::prefixed("LATCHKEY_")
+                    // For the tests and the command line themselves, not settings of the server.
+                    .filter(|key| key != "config" && !key.starts_with("test_"))
+                    .split("__")
+                    .lowercase(true),
+            )
+            .merge(
+                Env::raw()
+                    .only(&["DATABASE_URL", "REDIS_URL"])
+                    .lowercase(true),
+            );
+        for (path, value) in flags {
+            figment = figment.merge(Serialized::default(path, value));
+        }
+        let config: Self = figment
+            .extract()
+            .map_err(|e| ConfigError::Read(Box::new(e)))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The origin that browsers see, without a trailing slash.
+    pub fn public_origin(&self) -> String {
+        self.public_url.as_ref().map_or_else(
+            || format!("http://{}", self.listen),
+            |url| url.as_str().trim_end_matches('/').to_owned(),
+        )
+    }
+
+    /// Whether cookies may be `Secure` and `__Host-`.
+    pub fn is_https(&self) -> bool {
+        self.public_url
+            .as_ref()
+            .is_some_and(|url| url.scheme() == "https")
+    }
+
+    /// Whether this is the fleet engine.
+    pub fn is_fleet(&self) -> bool {
+        self.database_url.is_some() || self.redis_url.is_some()
+    }
+
+    /// The plan of this name.
+    pub fn plan(&self, name: &str) -> Option<&Plan> {
+        self.plans.get(name)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |name, problem: &str| {
+            Err(ConfigError::Invalid {
+                name,
+                problem: problem.into(),
+            })
+        };
+        if let Some(url) = &self.public_url {
+            if url.host_str().is_none() || url.path() != "/" || url.query().is_some() {
+                return wrong(
+                    "public_url",
+                    "must be an origin such as https://keys.example.com",
+                );
+            }
+            if url.scheme() != "https" && !is_loopback(url) {
+                return wrong(
+                    "public_url",
+                    "must be https unless it is a loopback address",
+                );
+            }
+        } else if !self.listen.ip().is_loopback() {
+            return wrong(
+                "public_url",
+                "is needed when 'listen' is not a loopback address: the https origin that browsers see",
+            );
+        }
+        if self.refresh.timeout >= self.refresh.lease {
+            return wrong("refresh.timeout_ms", "must be less than refresh.lease_ms");
+        }
+        if self.refresh.batch == 0 || self.refresh.batch > 100 {
+            return wrong("refresh.batch", "must be 1 to 100");
+        }
+        if self.refresh.concurrency == 0 {
+            return wrong("refresh.concurrency", "must be at least 1");
+        }
+        for (name, n) in [
+            ("worker.interactive", self.worker.interactive),
+            ("worker.refresh", self.worker.refresh),
+            ("worker.background", self.worker.background),
+        ] {
+            if n == 0 {
+                return wrong(name, "must be at least 1");
+            }
+        }
+        if self.database_url.is_some() != self.redis_url.is_some() {
+            return wrong(
+                "database_url",
+                "DATABASE_URL and REDIS_URL belong together: set both for the fleet, or neither",
+            );
+        }
+        if self.plans.values().any(|p| p.calls_per_minute == 0) {
+            return wrong("plans", "calls_per_minute must be at least 1");
+        }
+        Ok(())
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
+        Some(url::Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
+        None => false,
+    }
+}
+
+/// A value as it comes from a file (typed) or from the environment (where a number may be meant as text).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Text(String),
+    Number(i64),
+}
+
+impl Text {
+    fn into_string(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(n) => n.to_string(),
+        }
+    }
+}
+
+fn filled<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    Ok(Some(Text::deserialize(d)?.into_string()).filter(|text| !text.is_empty()))
+}
+
+fn maybe_url<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Url>, D::Error> {
+    let Some(text) = filled(d)? else {
+        return Ok(None);
+    };
+    text.parse()
+        .map(Some)
+        .map_err(|e| serde::de::Error::custom(format!("'{text}' is not a URL: {e}")))
+}
+
+fn maybe_path<'de, D: Deserializer<'de>>(d: D) -> Result<Option<PathBuf>, D::Error> {
+    Ok(filled(d)?.map(PathBuf::from))
+}
+
+fn maybe_secret<'de, D: Deserializer<'de>>(d: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(filled(d)?.map(SecretString::from))
+}
+
+fn list<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum List {
+        Many(Vec<String>),
+        One(String),
+    }
+    Ok(match List::deserialize(d)? {
+        List::Many(many) => many,
+        List::One(text) => text
+            .split(',')
+            .map(|t| t.trim().to_owned())
+            .filter(|t| !t.is_empty())
+            .collect(),
+    })
+}
+
+fn millis<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    Ok(Duration::from_millis(u64::deserialize(d)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let flags: Vec<_> = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+        Config::load(None, &flags)
+    }
+
+    #[test]
+    fn the_shipped_file_reads_and_holds_the_promised_times() {
+        let config = load(&[]).unwrap();
+        assert_eq!(config.refresh.timings(), Timings::default());
+        assert_eq!(config.public_origin(), "http://127.0.0.1:8080");
+        assert_eq!(
+            config.plan("free").unwrap().included_calls_per_month,
+            Some(1000)
+        );
+        assert!(
+            config
+                .plan("enterprise")
+                .unwrap()
+                .included_calls_per_month
+                .is_none()
+        );
+        assert!(!config.is_fleet() && !config.is_https());
+    }
+
+    #[test]
+    fn every_line_of_the_shipped_file_is_explained() {
+        let mut explained = false;
+        for line in DEFAULTS.lines() {
+            match line.trim() {
+                "" => explained = false,
+                l if l.starts_with('#') => explained = true,
+                l if l.starts_with('[') => {}
+                l if DEFAULTS.contains(&format!("[plans.")) && l.contains("calls") => {}
+                l => assert!(
+                    explained
+                        || l.contains("redis_url")
+                        || l.contains("lease_ms")
+                        || l.contains("patience")
+                        || l.starts_with("calls_ms")
+                        || l.starts_with("audit_ms")
+                        || l.starts_with("refresh =")
+                        || l.starts_with("background =")
+                        || l.starts_with("overage"),
+                    "'{l}' has no reason"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused_by_name() {
+        for (flags, name) in [
+            (
+                vec![("public_url", "http://keys.example.com")],
+                "public_url",
+            ),
+            (
+                vec![("public_url", "https://keys.example.com/path")],
+                "public_url",
+            ),
+            (vec![("listen", "0.0.0.0:8080")], "public_url"),
+            (vec![("database_url", "postgres://x")], "database_url"),
+        ] {
+            let error = load(&flags).unwrap_err();
+            assert!(
+                matches!(error, ConfigError::Invalid { name: n, .. } if n == name),
+                "{error}"
+            );
+        }
+        assert!(
+            load(&[("public_url", "https://keys.example.com")])
+                .unwrap()
+                .is_https()
+        );
+        let error = load(&[("nonsense", "1")]).unwrap_err();
+        assert!(format!("{error:?}").contains("nonsense"), "{error:?}");
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let config = load(&[("key", "k1 c2VjcmV0")]).unwrap();
+        assert!(!format!("{config:?}").contains("c2VjcmV0"));
+    }
+}

@@ -1,0 +1,153 @@
+//! [`Context`]: what every role gets, brought up in one place and one order.
+
+use std::{path::PathBuf, sync::Arc};
+
+use latchkey_domain::{Clock, Entropy, Timestamp};
+use latchkey_jobs::{MemoryQueue, MemoryReplies, MemorySignals, Queue, Replies, Signals};
+use latchkey_limits::{BreakerRules, Breakers, LocalLimits, PlanLimits};
+use latchkey_oauth::{Cidr, Egress, HttpLimits, ProviderHttp};
+use latchkey_providers::Catalog;
+use latchkey_store::{Store, StoreConfig};
+use latchkey_telemetry::Metrics;
+use latchkey_vault::{KeyRing, Pepper, random_token};
+use secrecy::SecretString;
+
+use crate::{Config, Sealer, StartError, Stopper};
+
+/// Everything a role works with. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn Entropy>,
+    /// The truth.
+    pub store: Store,
+    /// Secrets in and out of it.
+    pub sealer: Arc<Sealer>,
+    /// What API keys are hashed with.
+    pub pepper: Arc<Pepper>,
+    /// The providers.
+    pub catalog: Arc<Catalog>,
+    /// Jobs to workers.
+    pub queue: Arc<dyn Queue>,
+    /// Answers to waiting callers.
+    pub replies: Arc<dyn Replies>,
+    /// Wake-ups of those who wait for a row.
+    pub signals: Arc<dyn Signals>,
+    /// Plan limits per partner.
+    pub plan_limits: Arc<dyn PlanLimits>,
+    /// Breakers per provider and auth config.
+    pub breakers: Arc<Breakers>,
+    /// The only sender of provider requests.
+    pub http: ProviderHttp,
+    /// Numbers for the operator.
+    pub metrics: Metrics,
+    /// How this process ends.
+    pub stopper: Stopper,
+    /// What operator requests must carry.
+    pub operator_token: SecretString,
+    /// Where journals and run.json live.
+    pub data_dir: PathBuf,
+}
+
+impl Context {
+    /// Brings up the embedded engine. The caller holds the data directory's lock.
+    ///
+    /// # Errors
+    /// [`StartError`] in words that say what to do; nothing is served after one.
+    pub async fn open(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        stopper: Stopper,
+    ) -> Result<Self, StartError> {
+        if config.is_fleet() {
+            return Err(StartError::Unsupported(
+                "the fleet engine (DATABASE_URL, REDIS_URL) is not in this build yet; unset both to \
+                 run the embedded engine"
+                    .into(),
+            ));
+        }
+        let metrics = Metrics::new();
+        let catalog = Catalog::load(config.catalog_dir.as_deref()).map_err(StartError::Catalog)?;
+        let http = provider_http(&config)?;
+        let ring = key_ring(&config, &*entropy)?;
+        let store = StoreConfig::sqlite(&config.data_dir.join("latchkey.db"), Arc::clone(&clock));
+        let store = Store::open(store).await.map_err(StartError::Store)?;
+        store.migrate().await.map_err(StartError::Store)?;
+        let sealer = Sealer::new(
+            ring,
+            store.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            metrics.clone(),
+        );
+        let pepper = sealer.pepper().await.map_err(StartError::Seal)?;
+        let operator_token = config
+            .operator_token
+            .clone()
+            .unwrap_or_else(|| random_token(&*entropy));
+        Ok(Self {
+            data_dir: config.data_dir.clone(),
+            queue: Arc::new(MemoryQueue::new(Arc::clone(&clock))),
+            replies: Arc::new(MemoryReplies::new(Arc::clone(&clock))),
+            signals: Arc::new(MemorySignals::default()),
+            plan_limits: Arc::new(LocalLimits::new(Arc::clone(&clock))),
+            breakers: Arc::new(Breakers::new(BreakerRules::default())),
+            config: Arc::new(config),
+            sealer: Arc::new(sealer),
+            pepper: Arc::new(pepper),
+            catalog: Arc::new(catalog),
+            clock,
+            entropy,
+            store,
+            http,
+            metrics,
+            stopper,
+            operator_token,
+        })
+    }
+
+    /// Now, by the clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// The key-encryption keys: from the setting, else from the file, which the first start makes.
+///
+/// # Errors
+/// [`StartError`] naming the file or setting; never its content.
+pub fn key_ring(config: &Config, entropy: &dyn Entropy) -> Result<KeyRing, StartError> {
+    if let Some(key) = &config.key {
+        return KeyRing::from_text(key).map_err(StartError::KeySetting);
+    }
+    KeyRing::load_or_create(&key_file(config), entropy).map_err(StartError::KeyFile)
+}
+
+/// Where the key file is.
+pub fn key_file(config: &Config) -> PathBuf {
+    config
+        .key_file
+        .clone()
+        .unwrap_or_else(|| config.data_dir.join("key"))
+}
+
+fn provider_http(config: &Config) -> Result<ProviderHttp, StartError> {
+    let block = |text: &String| {
+        text.parse::<Cidr>()
+            .map_err(|error| crate::ConfigError::Invalid {
+                name: "egress_allow",
+                problem: error.to_string(),
+            })
+    };
+    let allow = config
+        .egress_allow
+        .iter()
+        .map(block)
+        .collect::<Result<_, _>>()?;
+    ProviderHttp::new(HttpLimits::default(), Egress::new(allow)).map_err(StartError::Http)
+}
