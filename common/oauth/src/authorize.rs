@@ -1,15 +1,16 @@
 //! The address the end user's browser is sent to, and the check of the issuer that comes back.
 
+use oauth2::{AuthUrl, ClientId, CsrfToken, RedirectUrl, Scope, basic::BasicClient};
 use url::Url;
 
 use crate::{
     request::{Client, RequestError},
-    spec::OauthSpec,
+    spec::{Authorize, OauthSpec, PkceMode, ScopeSeparator},
     template::Vars,
 };
 
 /// What one connect session asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct AuthorizeRequest<'a> {
     /// Our callback.
     pub redirect_uri: &'a str,
@@ -21,18 +22,58 @@ pub struct AuthorizeRequest<'a> {
     pub challenge: &'a str,
 }
 
-/// The address to send the browser to.
+/// The address to send the browser to. A parameter without a value is left out.
 pub fn authorize_url(
     spec: &OauthSpec,
     client: &Client<'_>,
     request: &AuthorizeRequest<'_>,
 ) -> Result<Url, RequestError> {
-    let _ = (spec, client, request);
-    unimplemented!()
+    let entry = &spec.authorize;
+    let redirect =
+        RedirectUrl::new(request.redirect_uri.to_owned()).map_err(|_| RequestError::Url {
+            url: request.redirect_uri.to_owned(),
+        })?;
+    let oauth = BasicClient::new(ClientId::new(client.vars.client_id.to_owned()))
+        .set_auth_uri(AuthUrl::from_url(client.url(&entry.url)?))
+        .set_redirect_uri(redirect);
+    let mut building = oauth
+        .authorize_url(|| CsrfToken::new(request.state.to_owned()))
+        .add_scopes(request.scopes.iter().cloned().map(Scope::new));
+    if entry.pkce == PkceMode::S256 {
+        building = building
+            .add_extra_param("code_challenge", request.challenge)
+            .add_extra_param("code_challenge_method", "S256");
+    }
+    for (name, value) in &entry.params {
+        building = building.add_extra_param(name.as_str(), value.fill(&client.vars)?);
+    }
+    let (standard, _) = building.url();
+    Ok(in_dialect(entry, standard, request.scopes))
+}
+
+/// The standard address with parameters dropped, renamed, and scopes joined as the entry says.
+fn in_dialect(entry: &Authorize, standard: Url, scopes: &[String]) -> Url {
+    let mut url = standard.clone();
+    url.query_pairs_mut().clear();
+    for (name, value) in standard.query_pairs() {
+        if value.is_empty() || entry.drop_params.iter().any(|dropped| *dropped == name) {
+            continue;
+        }
+        let commas = name == "scope" && entry.scope_separator == ScopeSeparator::Comma;
+        let value = if commas {
+            scopes.join(",")
+        } else {
+            value.into_owned()
+        };
+        let renamed = entry.rename_params.get(name.as_ref());
+        let name = renamed.map_or(name.as_ref(), String::as_str);
+        url.query_pairs_mut().append_pair(name, &value);
+    }
+    url
 }
 
 /// A callback that does not come from the server the browser was sent to.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssuerError {
     /// Another server answered (mix-up attack).
     #[error("the callback names another issuer than the one that was asked")]
@@ -49,6 +90,19 @@ pub fn check_issuer(
     vars: &Vars<'_>,
     iss: Option<&str>,
 ) -> Result<(), IssuerError> {
-    let _ = (spec, vars, iss);
-    unimplemented!()
+    let Some(issuer) = &spec.issuer else {
+        return Ok(());
+    };
+    match iss {
+        None if issuer.required => Err(IssuerError::Missing),
+        None => Ok(()),
+        Some(iss) => {
+            let expected = issuer.expected.fill(vars);
+            if expected.is_ok_and(|expected| expected == iss) {
+                Ok(())
+            } else {
+                Err(IssuerError::Mismatch)
+            }
+        }
+    }
 }

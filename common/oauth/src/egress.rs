@@ -1,6 +1,11 @@
-//! Which network addresses provider requests may reach: public ones, and what the operator allows beyond.
+//! Which network addresses provider requests may reach: public ones, and what the operator allows beyond
+//! (`LATCHKEY_EGRESS_ALLOW`). IPv6 addresses that carry an IPv4 one inside count as private, whatever they
+//! carry: where a translator leads is not ours to know. An operator behind NAT64 lists `64:ff9b::/96`.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// A block of addresses, such as `127.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,20 +19,108 @@ pub struct Cidr {
 #[error("'{0}' is not a block of addresses such as 10.0.0.0/8 or fd00::/8")]
 pub struct CidrError(String);
 
-impl std::str::FromStr for Cidr {
+impl FromStr for Cidr {
     type Err = CidrError;
 
+    /// A block, or a single address. Bits beyond the prefix must be zero, so that a slip is seen.
     fn from_str(text: &str) -> Result<Self, CidrError> {
-        let _ = (
-            text,
-            Self {
-                base: IpAddr::from([0; 4]),
-                bits: 0,
-            },
-        );
-        unimplemented!()
+        let wrong = || CidrError(text.to_owned());
+        let (base, bits) = text
+            .trim()
+            .split_once('/')
+            .map_or((text.trim(), None), |(base, bits)| (base, Some(bits)));
+        let base: IpAddr = base.parse().map_err(|_| wrong())?;
+        let width = if base.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => width,
+            Some(bits) => bits
+                .parse()
+                .ok()
+                .filter(|bits| *bits <= width)
+                .ok_or_else(wrong)?,
+        };
+        let block = Self { base, bits };
+        if block.masked(base) == block.number(base) {
+            Ok(block)
+        } else {
+            Err(wrong())
+        }
     }
 }
+
+impl Cidr {
+    const fn v4(a: u8, b: u8, c: u8, d: u8, bits: u8) -> Self {
+        Self {
+            base: IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+            bits,
+        }
+    }
+
+    const fn v6(segments: [u16; 6], bits: u8) -> Self {
+        let [a, b, c, d, e, f] = segments;
+        Self {
+            base: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, 0, 0)),
+            bits,
+        }
+    }
+
+    /// Whether the block holds this address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.base.is_ipv4() == address.is_ipv4() && self.masked(address) == self.number(self.base)
+    }
+
+    /// The address as the upper bits of 128.
+    fn number(self, address: IpAddr) -> u128 {
+        match address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+            IpAddr::V6(v6) => v6.to_bits(),
+        }
+    }
+
+    fn masked(self, address: IpAddr) -> u128 {
+        let mask = u128::MAX
+            .checked_shl(128 - u32::from(self.bits))
+            .unwrap_or(0);
+        self.number(address) & mask
+    }
+}
+
+/// Addresses that are not public: IANA's special-purpose registries (RFC 6890 and updates), `reliability.md`
+/// A15, multicast and the reserved space.
+const SPECIAL: &[Cidr] = &[
+    Cidr::v4(0, 0, 0, 0, 8),                    // this network
+    Cidr::v4(10, 0, 0, 0, 8),                   // private
+    Cidr::v4(100, 64, 0, 0, 10),                // shared by carriers; some clouds' metadata
+    Cidr::v4(127, 0, 0, 0, 8),                  // loopback
+    Cidr::v4(169, 254, 0, 0, 16),               // link-local; cloud metadata
+    Cidr::v4(172, 16, 0, 0, 12),                // private
+    Cidr::v4(192, 0, 0, 0, 24),                 // protocol assignments
+    Cidr::v4(192, 0, 2, 0, 24),                 // documentation
+    Cidr::v4(192, 88, 99, 0, 24),               // 6to4 relays
+    Cidr::v4(192, 168, 0, 0, 16),               // private
+    Cidr::v4(198, 18, 0, 0, 15),                // benchmarks
+    Cidr::v4(198, 51, 100, 0, 24),              // documentation
+    Cidr::v4(203, 0, 113, 0, 24),               // documentation
+    Cidr::v4(224, 0, 0, 0, 3),                  // multicast, reserved, broadcast
+    Cidr::v6([0, 0, 0, 0, 0, 0], 96),           // unspecified, loopback, IPv4-compatible
+    Cidr::v6([0, 0, 0, 0, 0, 0xffff], 96),      // IPv4-mapped
+    Cidr::v6([0, 0, 0, 0, 0xffff, 0], 96),      // IPv4-translated
+    Cidr::v6([0x0064, 0xff9b, 0, 0, 0, 0], 96), // NAT64
+    Cidr::v6([0x0064, 0xff9b, 1, 0, 0, 0], 48), // NAT64 for local use
+    Cidr::v6([0x2001, 0, 0, 0, 0, 0], 32),      // Teredo
+    Cidr::v6([0x2002, 0, 0, 0, 0, 0], 16),      // 6to4
+    Cidr::v6([0x0100, 0, 0, 0, 0, 0], 64),      // discard
+    Cidr::v6([0x2001, 0x0002, 0, 0, 0, 0], 48), // benchmarks
+    Cidr::v6([0x2001, 0x0db8, 0, 0, 0, 0], 32), // documentation
+    Cidr::v6([0x2001, 0x0010, 0, 0, 0, 0], 28), // ORCHID
+    Cidr::v6([0x2001, 0x0020, 0, 0, 0, 0], 28), // ORCHIDv2
+    Cidr::v6([0x3fff, 0, 0, 0, 0, 0], 20),      // documentation
+    Cidr::v6([0x5f00, 0, 0, 0, 0, 0], 16),      // segment routing
+    Cidr::v6([0xfc00, 0, 0, 0, 0, 0], 7),       // unique local
+    Cidr::v6([0xfe80, 0, 0, 0, 0, 0], 10),      // link-local
+    Cidr::v6([0xfec0, 0, 0, 0, 0, 0], 10),      // site-local, retired
+    Cidr::v6([0xff00, 0, 0, 0, 0, 0], 8),       // multicast
+];
 
 /// The guard: public addresses always; private and special ones only if a block names them.
 #[derive(Clone, Debug, Default)]
@@ -43,13 +136,15 @@ impl Egress {
 
     /// Whether a connection to this address may be made.
     pub fn allows(&self, address: IpAddr) -> bool {
-        let _ = (address, &self.allow);
-        unimplemented!()
+        self.lists(address) || !SPECIAL.iter().any(|block| block.contains(address))
     }
 
-    /// Whether an allow-list block names this address: plain `http` is spoken to those only.
-    pub fn allows_plain(&self, address: IpAddr) -> bool {
-        let _ = address;
-        unimplemented!()
+    /// Whether a block of the list names this address: plain `http` is spoken to those only.
+    pub fn lists(&self, address: IpAddr) -> bool {
+        // An IPv4-mapped address is the same host, whichever way it is written.
+        let plain = address.to_canonical();
+        self.allow
+            .iter()
+            .any(|block| block.contains(address) || block.contains(plain))
     }
 }

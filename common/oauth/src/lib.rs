@@ -9,6 +9,7 @@
 
 pub mod answer;
 pub mod authorize;
+mod classify;
 pub mod egress;
 pub mod http;
 pub mod identity;
@@ -18,17 +19,21 @@ pub mod request;
 pub mod revoke;
 pub mod spec;
 pub mod template;
+pub mod times;
 pub mod tokens;
 
-pub use answer::{TokenError, parse_tokens};
+pub use answer::{Asked, TokenError, parse_tokens};
 pub use authorize::{AuthorizeRequest, IssuerError, authorize_url, check_issuer};
 pub use egress::{Cidr, Egress};
 pub use http::{HttpError, HttpLimits, ProviderHttp};
 pub use identity::{Identity, IdentityError, identity_request, parse_identity};
 pub use message::{AllowedHosts, HttpAnswer, HttpRequest};
 pub use pkce::Pkce;
-pub use request::{Client, CodeExchange, RequestError, exchange_request, refresh_request};
+pub use request::{
+    Client, CodeExchange, RequestError, exchange_request, fill_url, refresh_request,
+};
 pub use revoke::{RevokeOutcome, RevokeRequest, TokenKind, read_revocation, revoke_requests};
 pub use spec::{AppKind, OauthSpec};
 pub use template::{Template, TemplateError, Vars};
+pub use times::retry_after;
 pub use tokens::TokenSet;

@@ -1,31 +1,39 @@
-//! The requests to the token endpoint: exchange of a code, refresh of a token.
+//! The requests to the token endpoint: exchange of a code, refresh of a token. The oauth2 crate writes the
+//! canonical ones; a closure in the place of its HTTP client takes them out, unsent.
 
-use std::fmt;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
-use secrecy::SecretString;
+use ::http::{HeaderMap, HeaderName, HeaderValue, header};
+use bytes::Bytes;
+use oauth2::{
+    AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet,
+    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope, TokenUrl,
+    basic::BasicClient,
+};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
 
 use crate::{
-    message::HttpRequest,
-    spec::OauthSpec,
-    template::{TemplateError, Vars},
+    message::{AllowedHosts, HttpRequest},
+    spec::{ClientAuth, OauthSpec, PkceMode},
+    template::{Template, TemplateError, Vars},
     tokens::TokenSet,
 };
 
 /// Client credentials with the values of placeholders: one auth config, for one connection.
 #[derive(Clone, Copy)]
 pub struct Client<'a> {
-    /// The client id.
-    pub id: &'a str,
     /// The client secret; a public client has none.
     pub secret: Option<&'a SecretString>,
-    /// Values of placeholders.
+    /// Values of placeholders, and the client id.
     pub vars: Vars<'a>,
 }
 
+/// The id alone.
 impl fmt::Debug for Client<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("id", &self.id)
+            .field("id", &self.vars.client_id)
             .finish_non_exhaustive()
     }
 }
@@ -73,8 +81,24 @@ pub fn exchange_request(
     client: &Client<'_>,
     exchange: &CodeExchange<'_>,
 ) -> Result<HttpRequest, RequestError> {
-    let _ = (spec, client, exchange);
-    unimplemented!()
+    let redirect =
+        RedirectUrl::new(exchange.redirect_uri.to_owned()).map_err(|_| RequestError::Url {
+            url: exchange.redirect_uri.to_owned(),
+        })?;
+    let oauth = token_client(client, &spec.token.url, spec.token.auth)?;
+    let mut request = oauth
+        .exchange_code(AuthorizationCode::new(
+            exchange.code.expose_secret().to_owned(),
+        ))
+        .set_redirect_uri(Cow::Owned(redirect));
+    if spec.authorize.pkce == PkceMode::S256 {
+        let verifier = exchange.verifier.expose_secret().to_owned();
+        request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier));
+    }
+    for (name, value) in &spec.token.params {
+        request = request.add_extra_param(name.as_str(), value.fill(&client.vars)?);
+    }
+    token_request(captured(request.request(&capture))?, &spec.token.headers)
 }
 
 /// The request that refreshes a grant.
@@ -83,6 +107,148 @@ pub fn refresh_request(
     client: &Client<'_>,
     tokens: &TokenSet,
 ) -> Result<HttpRequest, RequestError> {
-    let _ = (spec, client, tokens);
-    unimplemented!()
+    let refresh = tokens
+        .refresh
+        .as_ref()
+        .ok_or(RequestError::NoRefreshToken)?;
+    let url = spec.refresh.url.as_ref().unwrap_or(&spec.token.url);
+    let auth = spec.refresh.auth.unwrap_or(spec.token.auth);
+    let oauth = token_client(client, url, auth)?;
+    let refresh = RefreshToken::new(refresh.expose_secret().to_owned());
+    let mut request = oauth.exchange_refresh_token(&refresh);
+    if spec.refresh.send_scope {
+        request = request.add_scopes(tokens.scopes.iter().cloned().map(Scope::new));
+    }
+    for (name, value) in &spec.refresh.params {
+        request = request.add_extra_param(name.as_str(), value.fill(&client.vars)?);
+    }
+    token_request(captured(request.request(&capture))?, &spec.token.headers)
+}
+
+impl<'a> Client<'a> {
+    /// A filled address that is absolute, http(s), and names a host and no user.
+    pub(crate) fn url(&self, template: &Template) -> Result<Url, RequestError> {
+        fill_url(template, &self.vars)
+    }
+
+    /// The secret, which this client must have.
+    pub(crate) fn require_secret(&self) -> Result<&'a SecretString, RequestError> {
+        self.secret.ok_or(RequestError::NoSecret)
+    }
+}
+
+/// Fills an address of the catalogue and checks that it is absolute, http(s), and names a host, no user and
+/// no fragment.
+pub fn fill_url(template: &Template, vars: &Vars<'_>) -> Result<Url, RequestError> {
+    let text = template.fill(vars)?;
+    let usable = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none()
+    };
+    match Url::parse(&text) {
+        Ok(url) if usable(&url) => Ok(url),
+        _ => Err(RequestError::Url { url: text }),
+    }
+}
+
+type TokenClient =
+    BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
+
+fn token_client(
+    client: &Client<'_>,
+    url: &Template,
+    auth: ClientAuth,
+) -> Result<TokenClient, RequestError> {
+    let mut oauth = BasicClient::new(ClientId::new(client.vars.client_id.to_owned()))
+        .set_token_uri(TokenUrl::from_url(client.url(url)?))
+        .set_auth_type(match auth {
+            // The crate form-encodes id and secret first, as RFC 6749 §2.3.1 asks.
+            ClientAuth::Basic => AuthType::BasicAuth,
+            ClientAuth::Post | ClientAuth::None => AuthType::RequestBody,
+        });
+    if auth != ClientAuth::None {
+        let secret = client.require_secret()?.expose_secret().to_owned();
+        oauth = oauth.set_client_secret(ClientSecret::new(secret));
+    }
+    Ok(oauth)
+}
+
+/// A request on its way out of the oauth2 crate.
+struct Captured(Box<oauth2::HttpRequest>);
+
+impl fmt::Debug for Captured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Captured")
+    }
+}
+
+impl fmt::Display for Captured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request was captured")
+    }
+}
+
+impl std::error::Error for Captured {}
+
+/// In the place of an HTTP client: hands the request back as its error.
+fn capture(request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Captured> {
+    Err(Captured(Box::new(request)))
+}
+
+fn captured<T, E: oauth2::ErrorResponse + 'static>(
+    outcome: Result<T, RequestTokenError<Captured, E>>,
+) -> Result<oauth2::HttpRequest, RequestError> {
+    match outcome {
+        Err(RequestTokenError::Request(Captured(request))) => Ok(*request),
+        // The crate calls its client exactly once and looks at nothing else before.
+        _ => Err(RequestError::Unsupported("build a token request")),
+    }
+}
+
+fn token_request(
+    request: oauth2::HttpRequest,
+    extra: &BTreeMap<String, String>,
+) -> Result<HttpRequest, RequestError> {
+    let mut request = request.map(Bytes::from);
+    insert_headers(request.headers_mut(), extra)?;
+    if let Some(auth) = request.headers_mut().get_mut(header::AUTHORIZATION) {
+        auth.set_sensitive(true);
+    }
+    HttpRequest::to_its_host(request)
+}
+
+/// Adds the headers of a catalogue entry.
+pub(crate) fn insert_headers(
+    headers: &mut HeaderMap,
+    extra: &BTreeMap<String, String>,
+) -> Result<(), ::http::Error> {
+    for (name, value) in extra {
+        headers.insert(
+            HeaderName::try_from(name.as_str())?,
+            HeaderValue::try_from(value.as_str())?,
+        );
+    }
+    Ok(())
+}
+
+/// `Bearer` with the token, marked sensitive.
+pub(crate) fn bearer(token: &SecretString) -> Result<HeaderValue, ::http::Error> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+impl HttpRequest {
+    /// A request that may go to its own host and no other: for addresses of the catalogue.
+    pub(crate) fn to_its_host(request: ::http::Request<Bytes>) -> Result<Self, RequestError> {
+        let text = request.uri().to_string();
+        let url = Url::parse(&text).map_err(|_| RequestError::Url { url: text })?;
+        Ok(Self {
+            hosts: AllowedHosts::of([&url]),
+            request,
+        })
+    }
 }

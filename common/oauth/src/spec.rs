@@ -216,9 +216,14 @@ pub struct Keep {
     /// JSON pointer (RFC 6901) to it.
     pub path: String,
     /// If not empty: the value must be a host, or an address whose host is one of these or ends in
-    /// `.` and one of these; else the answer is refused. For values that go into a base address.
+    /// `.` and one of these; else it is not kept. For values that go into a base address.
     #[serde(default)]
     pub host_suffix_allow: Vec<String>,
+}
+
+impl Keep {
+    /// Longest value kept, in bytes.
+    pub const MAX_BYTES: usize = 2048;
 }
 
 /// What a refresh does to the refresh token.

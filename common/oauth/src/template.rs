@@ -1,20 +1,42 @@
 //! Catalogue strings with placeholders: `{app.<field>}` from the auth config, `{connection.<param>}` from
 //! what the end user was asked, `{token.<name>}` from what the token answer left behind.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
 
 /// Where placeholders take their values from.
 #[derive(Clone, Copy, Debug)]
 pub struct Vars<'a> {
-    /// `{app.…}`: the parameters of the auth config. `{app.client_id}` comes from [`crate::Client`].
+    /// `{app.client_id}`: the client id of the auth config, which is no secret.
+    pub client_id: &'a str,
+    /// `{app.…}`: the parameters of the auth config.
     pub app: &'a Map<String, Value>,
     /// `{connection.…}`: what was asked before connecting.
     pub connection: &'a Map<String, Value>,
     /// `{token.…}`: [`crate::TokenSet::extra`].
     pub token: &'a Map<String, Value>,
+}
+
+impl Vars<'_> {
+    fn get(&self, source: Source, name: &str) -> Option<Cow<'_, str>> {
+        let map = match source {
+            // In an address the id must stay one segment, whatever characters it has.
+            Source::App if name == "client_id" => {
+                return Some(utf8_percent_encode(self.client_id, NON_ALPHANUMERIC).into());
+            }
+            Source::App => self.app,
+            Source::Connection => self.connection,
+            Source::Token => self.token,
+        };
+        match map.get(name)? {
+            Value::String(text) => Some(text.as_str().into()),
+            Value::Number(number) => Some(number.to_string().into()),
+            _ => None,
+        }
+    }
 }
 
 /// Which map a placeholder looks into.
@@ -106,19 +128,10 @@ impl Template {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Slot(source, name) => {
-                    let map = match source {
-                        Source::App => vars.app,
-                        Source::Connection => vars.connection,
-                        Source::Token => vars.token,
-                    };
-                    match map.get(name) {
-                        Some(Value::String(text)) => out.push_str(text),
-                        Some(Value::Number(number)) => out.push_str(&number.to_string()),
-                        _ => {
-                            let name = format!("{}.{name}", source.word());
-                            return Err(TemplateError::Missing(name));
-                        }
-                    }
+                    let filled = vars.get(*source, name).ok_or_else(|| {
+                        TemplateError::Missing(format!("{}.{name}", source.word()))
+                    })?;
+                    out.push_str(&filled);
                 }
             }
         }
@@ -150,5 +163,59 @@ impl<'de> Deserialize<'de> for Template {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn placeholders_are_filled_from_their_source() {
+        let app = json!({"base_url": "http://127.0.0.1:9", "port": 7});
+        let token = json!({"shard": "eu1"});
+        let none = Map::new();
+        let vars = Vars {
+            client_id: "a/b",
+            app: app.as_object().unwrap(),
+            connection: &none,
+            token: token.as_object().unwrap(),
+        };
+        let fill = |text: &str| Template::parse(text).unwrap().fill(&vars);
+        assert_eq!(fill("{app.base_url}/x").unwrap(), "http://127.0.0.1:9/x");
+        assert_eq!(fill("{app.port}-{token.shard}").unwrap(), "7-eu1");
+        assert_eq!(fill("/apps/{app.client_id}").unwrap(), "/apps/a%2Fb");
+        assert_eq!(
+            fill("{connection.shop}"),
+            Err(TemplateError::Missing("connection.shop".to_owned()))
+        );
+    }
+
+    #[test]
+    fn malformed_texts_are_refused_and_good_ones_print_back() {
+        for bad in [
+            "{",
+            "}",
+            "{app}",
+            "{app.}",
+            "{env.HOME}",
+            "{app.a b}",
+            "a}b",
+            "{app.x{app.y}}",
+        ] {
+            assert!(Template::parse(bad).is_err(), "{bad}");
+        }
+        let text = "https://{connection.shop}.example.com/{app.client_id}";
+        assert_eq!(Template::parse(text).unwrap().to_string(), text);
+        assert_eq!(Template::parse(text).unwrap().slots().count(), 2);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn parsing_never_panics(text in "\\PC*") {
+            let _ = Template::parse(&text);
+        }
     }
 }
