@@ -206,6 +206,8 @@ pub enum Outcome {
         code: String,
         /// What happened, for the row and the log.
         error: String,
+        /// An answer worth keeping all the same, sealed like a result.
+        result: Option<Vec<u8>>,
     },
 }
 
@@ -226,6 +228,7 @@ impl Outcome {
         Self::Fail {
             code: code.into(),
             error: error.to_string(),
+            result: None,
         }
     }
 

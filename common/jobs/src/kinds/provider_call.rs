@@ -20,8 +20,11 @@ pub struct ProviderCall {
     pub provider: String,
     /// The service of it.
     pub service: String,
-    /// The named endpoint (`gmail.messages.list`), or `proxy`.
+    /// The named endpoint (`list_messages`), or `proxy`.
     pub endpoint: String,
+    /// Whether a test key asked for it: such calls are never billed.
+    #[serde(default)]
+    pub test: bool,
 }
 
 impl JobKind for ProviderCall {
@@ -41,10 +44,9 @@ impl JobKind for ProviderCall {
 pub struct CallRequest {
     /// HTTP method, upper case.
     pub method: String,
-    /// The provider's URL without the query, checked against the catalogue's hosts.
-    pub url: String,
-    /// Query pairs, not yet encoded.
-    pub query: Vec<(String, String)>,
+    /// Path and query below the service's base address, encoded and checked (`Target` of the catalogue).
+    /// Not the whole address: where it begins may depend on what came with the tokens.
+    pub target: String,
     /// Headers to send: never `Authorization`, `Cookie` or hop-by-hop ones.
     pub headers: Vec<(String, String)>,
     /// Whether the answer is wrapped in the envelope (named endpoints) or passed through (raw proxy).
@@ -77,6 +79,10 @@ pub enum CallResult {
         status: u16,
         /// Headers that may be passed on.
         headers: Vec<(String, String)>,
+        /// Set if the answer says "too often" by the catalogue's rules, whatever its status: seconds until
+        /// the provider takes calls again.
+        #[serde(default)]
+        limited_for_s: Option<u64>,
     },
     /// It did not: an error of ours.
     Failed {

@@ -28,11 +28,12 @@ impl JobKind for RevokeGrant {
     };
 }
 
-/// What became of the revocation: the job's result, shown by `GET /jobs/{id}`.
+/// What became of the revocation: the job's result (this struct as JSON, sealed), shown by `GET /jobs/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationReceipt {
     /// `confirmed`, `already_dead` (nothing was left to revoke), `not_supported` (the provider has no
-    /// endpoint) or `shared` (other connections live on the same grant).
+    /// endpoint), `shared` (other connections live on the same grant) or `impossible` (the provider refused
+    /// for good, or went on failing until the attempts were spent; the job has failed then).
     pub outcome: String,
     /// What the provider answered to each request, in order.
     pub statuses: Vec<u16>,
