@@ -221,3 +221,106 @@ impl fmt::Debug for Pepper {
 pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use latchkey_domain::SeededEntropy;
+
+    use super::*;
+
+    #[test]
+    fn a_new_key_reads_back() {
+        let entropy = SeededEntropy::new(1);
+        for mode in [Mode::Live, Mode::Test] {
+            let key = ApiKey::generate(mode, &entropy);
+            let read = ApiKey::parse(key.expose()).unwrap();
+            assert_eq!((read.mode(), read.expose()), (mode, key.expose()));
+            assert_eq!(key.lookup(), &key.expose()[..16]);
+            assert!(key.lookup().starts_with(mode.prefix()));
+            assert_eq!(Mode::parse(mode.as_str()), Some(mode));
+        }
+        assert_eq!(Mode::parse("LIVE"), None);
+    }
+
+    #[test]
+    fn characters_are_drawn_evenly() {
+        let entropy = SeededEntropy::new(2);
+        let mut counts = [0_u32; 128];
+        let mut seen = HashSet::new();
+        for _ in 0..2000 {
+            let key = ApiKey::generate(Mode::Live, &entropy);
+            for c in key.expose()[PREFIX..PREFIX + RANDOM].bytes() {
+                counts[usize::from(c)] += 1;
+            }
+            assert!(seen.insert(key.expose().to_owned()));
+        }
+        // 60,000 characters, 968 expected of each of 62; six standard deviations are 185.
+        for c in ALPHABET {
+            let count = counts[usize::from(*c)];
+            assert!((783..=1153).contains(&count), "{}: {count}", char::from(*c));
+        }
+    }
+
+    #[test]
+    fn every_mistyped_character_and_swap_is_found() {
+        let key = ApiKey::generate(Mode::Live, &SeededEntropy::new(3));
+        let text = key.expose();
+        for at in PREFIX..LENGTH {
+            for c in ALPHABET.iter().filter(|c| **c != text.as_bytes()[at]) {
+                let mut wrong = text.to_owned();
+                wrong.replace_range(at..=at, &char::from(*c).to_string());
+                assert_eq!(ApiKey::parse(&wrong).unwrap_err(), ApiKeyError::Checksum);
+            }
+            if at + 1 < LENGTH && text.as_bytes()[at] != text.as_bytes()[at + 1] {
+                let mut wrong = text.as_bytes().to_vec();
+                wrong.swap(at, at + 1);
+                let wrong = String::from_utf8(wrong).unwrap();
+                assert_eq!(ApiKey::parse(&wrong).unwrap_err(), ApiKeyError::Checksum);
+            }
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        let key = ApiKey::generate(Mode::Live, &SeededEntropy::new(3));
+        let text = key.expose();
+        let cases = [
+            (String::new(), ApiKeyError::Prefix),
+            ("sk_live".into(), ApiKeyError::Prefix),
+            (text.to_uppercase(), ApiKeyError::Prefix),
+            (format!(" {text}"), ApiKeyError::Prefix),
+            ("sk_live_".into(), ApiKeyError::Form),
+            (format!("{text} "), ApiKeyError::Form),
+            (format!("{text}0"), ApiKeyError::Form),
+            (text[..LENGTH - 1].into(), ApiKeyError::Form),
+            (format!("{}-", &text[..LENGTH - 1]), ApiKeyError::Form),
+            // 44 bytes, but not 44 characters.
+            (format!("{}é", &text[..LENGTH - 2]), ApiKeyError::Form),
+            (text.replace("live", "test"), ApiKeyError::Checksum),
+        ];
+        for (wrong, error) in cases {
+            assert_eq!(ApiKey::parse(&wrong).unwrap_err(), error, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn hashes_need_key_and_pepper() {
+        let entropy = SeededEntropy::new(4);
+        let (key, other) = (
+            ApiKey::generate(Mode::Live, &entropy),
+            ApiKey::generate(Mode::Live, &entropy),
+        );
+        let pepper = Pepper::generate(&entropy);
+        let again = Pepper::from_bytes(pepper.as_secret().expose_secret()).unwrap();
+        assert!(same(&pepper.hash(&key), &again.hash(&key)));
+        assert!(!same(&pepper.hash(&key), &pepper.hash(&other)));
+        assert!(!same(
+            &pepper.hash(&key),
+            &Pepper::generate(&entropy).hash(&key)
+        ));
+        assert!(!same(&pepper.hash(&key), &pepper.hash(&key)[..31]));
+        assert!(Pepper::from_bytes(&[1; 31]).is_err());
+    }
+}

@@ -155,3 +155,145 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyFil
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, os::unix::fs::PermissionsExt, sync::Barrier};
+
+    use latchkey_domain::{DataKeyId, PartnerId, SeededEntropy, SystemEntropy};
+
+    use super::*;
+    use crate::DataKey;
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_new_file_is_private_whole_and_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        assert!(matches!(
+            KeyRing::load(&path),
+            Err(KeyFileError::NotFound { .. })
+        ));
+        let ring = KeyRing::create(&path, &SystemEntropy).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        assert_eq!(names(dir.path()), ["keys"]);
+        let again = KeyRing::load_or_create(&path, &SystemEntropy).unwrap();
+        assert_eq!(ring.current_id(), again.current_id());
+        let key = DataKey::generate(DataKeyId::from_u128(1), &SystemEntropy);
+        let wrapped = ring.wrap(&key, PartnerId::OPERATOR, &SystemEntropy);
+        assert!(
+            again
+                .unwrap_key(key.id(), PartnerId::OPERATOR, &wrapped)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        fs::write(&path, "precious").unwrap();
+        let error = KeyRing::create(&path, &SystemEntropy).unwrap_err();
+        assert!(matches!(error, KeyFileError::Exists { .. }), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        assert_eq!(names(dir.path()), ["keys"]);
+    }
+
+    #[test]
+    fn processes_that_start_at_once_end_with_one_key() {
+        const STARTS: usize = 8;
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("keys");
+            let barrier = Barrier::new(STARTS);
+            let ids: Vec<String> = std::thread::scope(|scope| {
+                let start = || {
+                    barrier.wait();
+                    let ring = KeyRing::load_or_create(&path, &SystemEntropy).unwrap();
+                    ring.current_id().to_owned()
+                };
+                let threads: Vec<_> = (0..STARTS).map(|_| scope.spawn(start)).collect();
+                threads.into_iter().map(|t| t.join().unwrap()).collect()
+            });
+            assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+            assert_eq!(names(dir.path()), ["keys"]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_reach_is_refused_with_the_fix() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        KeyRing::create(&path, &SystemEntropy).unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o610, 0o644, 0o666] {
+            chmod(&path, mode);
+            let text = KeyRing::load(&path).unwrap_err().to_string();
+            assert!(text.contains(&format!("mode {mode:04o}")), "{text}");
+            assert!(
+                text.contains(&format!("chmod 600 '{}'", path.display())),
+                "{text}"
+            );
+        }
+        for mode in [0o600, 0o400] {
+            chmod(&path, mode);
+            assert!(KeyRing::load(&path).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_corrupt_file_is_named_with_its_line_and_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys");
+        let line = key_ring::new_line(&SeededEntropy::new(1));
+        let secret = line.trim_end().split_once(' ').unwrap().1;
+        let cases: [(Vec<u8>, &str); 6] = [
+            (
+                format!("kek_a {secret}\nkek_b {}?", &secret[..43]).into(),
+                "line 2: ",
+            ),
+            (format!("kek_a {}", &secret[..20]).into(), "line 1: "),
+            (
+                format!("kek_a {secret}\nkek_a {secret}\n").into(),
+                "line 2: ",
+            ),
+            (Vec::new(), "no line holds a key"),
+            ([secret.as_bytes(), b"\xff"].concat(), "UTF-8"),
+            (
+                vec![b'#'; usize::try_from(MAX_BYTES).unwrap() + 1],
+                "64 KiB",
+            ),
+        ];
+        for (content, words) in cases {
+            fs::write(&path, content).unwrap();
+            chmod(&path, 0o600);
+            let error = KeyRing::load(&path).unwrap_err();
+            let source = error.source().map(ToString::to_string).unwrap_or_default();
+            let shown = format!("{error}: {source} {error:?}");
+            assert!(shown.contains(&*path.to_string_lossy()), "{shown}");
+            assert!(shown.contains(words), "{shown}");
+            assert!(!shown.contains(&secret[..8]), "{shown}");
+        }
+        let error = KeyRing::load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("no regular file"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error() {
+        let path = Path::new("/nonexistent/latchkey/keys");
+        let error = KeyRing::load_or_create(path, &SystemEntropy).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot create key file /nonexistent/latchkey/keys"
+        );
+    }
+}

@@ -201,10 +201,169 @@ pub(crate) fn new_line(entropy: &dyn Entropy) -> Zeroizing<String> {
     let id = u64::from_be_bytes(entropy::bytes(entropy));
     let key = Zeroizing::new(entropy::bytes::<KEY>(entropy));
     let encoded = Zeroizing::new(STANDARD.encode(key.as_slice()));
-    // Room for the whole line, so that growing leaves no copy.
-    let mut line = Zeroizing::new(String::with_capacity(128));
-    line.push_str(&format!("kek_{id:016x} "));
-    line.push_str(&encoded);
-    line.push('\n');
-    line
+    // `concat` allocates once, so that no copy is left behind by growing.
+    Zeroizing::new([format!("kek_{id:016x} ").as_str(), &encoded, "\n"].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use latchkey_domain::SeededEntropy;
+
+    use super::*;
+
+    const PARTNER: PartnerId = PartnerId::from_u128(7);
+    const ID: DataKeyId = DataKeyId::from_u128(1);
+
+    fn ring(text: &str) -> Result<KeyRing, KeyTextError> {
+        KeyRing::from_text(&SecretString::from(text))
+    }
+
+    fn lines(ids: &[&str]) -> String {
+        let entropy = SeededEntropy::new(1);
+        let line = |id| {
+            let made = new_line(&entropy);
+            format!("{id} {}", made.split_once(' ').unwrap().1)
+        };
+        ids.iter().copied().map(line).collect()
+    }
+
+    fn key() -> DataKey {
+        DataKey::generate(ID, &SeededEntropy::new(2))
+    }
+
+    #[test]
+    fn the_last_line_is_current_and_older_ones_still_open() {
+        let both = lines(&["kek_old", "kek_new"]);
+        let old = ring(both.lines().next().unwrap()).unwrap();
+        let new = ring(&format!("# two keys\n\n{both}\n# end")).unwrap();
+        assert_eq!((old.current_id(), new.current_id()), ("kek_old", "kek_new"));
+        assert_eq!(new.ids().collect::<Vec<_>>(), ["kek_old", "kek_new"]);
+        let wrapped = old.wrap(&key(), PARTNER, &SeededEntropy::new(3));
+        let opened = new.unwrap_key(ID, PARTNER, &wrapped).unwrap();
+        assert_eq!(opened.bytes(), key().bytes());
+        assert_eq!(
+            new.wrap(&opened, PARTNER, &SeededEntropy::new(4)).kek_id,
+            "kek_new"
+        );
+    }
+
+    #[test]
+    fn a_key_that_left_the_ring_is_named() {
+        let both = lines(&["kek_old", "kek_new"]);
+        let new_only = ring(both.lines().last().unwrap()).unwrap();
+        let old = ring(both.lines().next().unwrap()).unwrap();
+        let wrapped = old.wrap(&key(), PARTNER, &SeededEntropy::new(3));
+        let error = new_only.unwrap_key(ID, PARTNER, &wrapped).unwrap_err();
+        assert_eq!(
+            error,
+            VaultError::KekMissing {
+                kek_id: "kek_old".into()
+            }
+        );
+        assert!(error.to_string().contains("kek_old"));
+        // Another key under the old name is not the old key.
+        let renamed = ring(&lines(&["kek_other", "kek_old"])).unwrap();
+        assert_eq!(
+            renamed.unwrap_key(ID, PARTNER, &wrapped).unwrap_err(),
+            VaultError::Refused { what: WHAT }
+        );
+    }
+
+    #[test]
+    fn a_wrapped_key_belongs_to_its_id_partner_and_kek() {
+        let ring = ring(&lines(&["kek_a", "kek_b"])).unwrap();
+        let wrapped = ring.wrap(&key(), PARTNER, &SeededEntropy::new(3));
+        let refused = VaultError::Refused { what: WHAT };
+        let other_id = ring.unwrap_key(DataKeyId::from_u128(2), PARTNER, &wrapped);
+        assert_eq!(other_id.unwrap_err(), refused);
+        let other_partner = ring.unwrap_key(ID, PartnerId::OPERATOR, &wrapped);
+        assert_eq!(other_partner.unwrap_err(), refused);
+        let other_kek = WrappedKey {
+            kek_id: "kek_a".into(),
+            ..wrapped.clone()
+        };
+        assert_eq!(
+            ring.unwrap_key(ID, PARTNER, &other_kek).unwrap_err(),
+            refused
+        );
+        for bit in 0..wrapped.bytes.len() * 8 {
+            let mut changed = wrapped.clone();
+            changed.bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(ring.unwrap_key(ID, PARTNER, &changed).is_err(), "bit {bit}");
+        }
+        for length in [0, 1, WRAPPED - 1, WRAPPED + 1] {
+            let mut bytes = wrapped.bytes.clone();
+            bytes.resize(length, 0);
+            let changed = WrappedKey {
+                bytes,
+                ..wrapped.clone()
+            };
+            assert!(
+                ring.unwrap_key(ID, PARTNER, &changed).is_err(),
+                "{length} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_and_not_shown() {
+        let good = lines(&["kek_a"]);
+        let good = good.trim_end();
+        let secret = good.split_once(' ').unwrap().1;
+        let cases = [
+            (
+                format!("{good}\nkek_b {}", &secret[..40]),
+                2,
+                "base64 of 32 bytes",
+            ),
+            (
+                format!("{good}\nkek_b {secret}AAAA"),
+                2,
+                "base64 of 32 bytes",
+            ),
+            // 44 characters that decode to 31 and to 33 bytes.
+            (
+                format!(
+                    "kek_b {}==",
+                    &secret[..42].replace(|c: char| !c.is_ascii_alphanumeric(), "A")
+                ),
+                1,
+                "base64",
+            ),
+            (format!("kek_b {}A", &secret[..43]), 1, "base64 of 32 bytes"),
+            (
+                format!("\n# words\nkek_b {}!=", &secret[..42]),
+                3,
+                "valid base64",
+            ),
+            (format!("{good}\n{good}"), 2, "earlier line"),
+            (format!("kek_b{secret}"), 1, "a line is"),
+            (format!("kek_b {secret} {secret}"), 1, "a line is"),
+            (format!("kek/b {secret}"), 1, "a key id is"),
+            (format!("{} {secret}", "k".repeat(65)), 1, "a key id is"),
+            (format!("kek_b {}=", "A".repeat(43)), 1, "no random key"),
+        ];
+        for (text, line, words) in cases {
+            let error = ring(&text).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(
+                matches!(error, KeyTextError::Line { line: l, .. } if l == line),
+                "{shown}"
+            );
+            assert!(shown.contains(words), "{shown}");
+            assert!(!shown.contains(&secret[..8]), "{shown}");
+        }
+        for text in ["", "\n\n", "# only words\n"] {
+            assert_eq!(ring(text).unwrap_err(), KeyTextError::Empty);
+        }
+    }
+
+    #[test]
+    fn a_ring_has_a_bound() {
+        let ids: Vec<String> = (0..=MAX_KEYS).map(|n| format!("kek_{n}")).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        assert!(ring(&lines(&ids[1..])).is_ok());
+        let error = ring(&lines(&ids)).unwrap_err().to_string();
+        assert_eq!(error, "line 65: more than 64 keys");
+    }
 }

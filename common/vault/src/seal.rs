@@ -103,3 +103,147 @@ fn split(blob: &[u8]) -> Result<(DataKeyId, &[u8]), VaultError> {
     }
     Ok((DataKeyId::from_u128(u128::from_be_bytes(*id)), sealed))
 }
+
+#[cfg(test)]
+mod tests {
+    use latchkey_domain::SeededEntropy;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    const PARTNER: PartnerId = PartnerId::from_u128(7);
+    const PLACE: Aad<'_> = Aad {
+        table: "grant_secrets",
+        column: "sealed",
+        partner: PARTNER,
+        row: "gr_1",
+        version: 3,
+    };
+
+    fn key(id: u64) -> DataKey {
+        DataKey::generate(DataKeyId::from_u128(id.into()), &SeededEntropy::new(id))
+    }
+
+    #[test]
+    fn every_length_comes_back() {
+        let entropy = SeededEntropy::new(6);
+        for length in [0, 1, 15, 16, 17, 4096, 70_000] {
+            let mut plain = vec![0; length];
+            entropy.fill(&mut plain);
+            let blob = seal(&key(1), &PLACE, &plain, &entropy);
+            assert_eq!(blob.len(), length + OVERHEAD);
+            assert_eq!(sealed_with(&blob).unwrap(), DataKeyId::from_u128(1));
+            assert_eq!(open(&key(1), &PLACE, &blob).unwrap().expose_secret(), plain);
+        }
+    }
+
+    #[test]
+    fn two_seals_of_one_secret_differ() {
+        let entropy = SeededEntropy::new(6);
+        let (a, b) = (
+            seal(&key(1), &PLACE, b"x", &entropy),
+            seal(&key(1), &PLACE, b"x", &entropy),
+        );
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_blob_opens_in_its_own_place_only() {
+        let blob = seal(&key(1), &PLACE, b"secret", &SeededEntropy::new(6));
+        let moved = [
+            Aad {
+                table: "jobs",
+                ..PLACE
+            },
+            Aad {
+                column: "result",
+                ..PLACE
+            },
+            Aad {
+                partner: PartnerId::from_u128(8),
+                ..PLACE
+            },
+            Aad {
+                row: "gr_2",
+                ..PLACE
+            },
+            Aad { row: "", ..PLACE },
+            Aad {
+                version: 2,
+                ..PLACE
+            },
+            Aad {
+                version: 4,
+                ..PLACE
+            },
+        ];
+        let refused = VaultError::Refused { what: WHAT };
+        for place in moved {
+            assert_eq!(
+                open(&key(1), &place, &blob).unwrap_err(),
+                refused,
+                "{place}"
+            );
+        }
+        // A row may be called anything: no other place has the same text.
+        let odd = Aad {
+            row: "gr_1|3",
+            version: 3,
+            ..PLACE
+        };
+        assert_eq!(open(&key(1), &odd, &blob).unwrap_err(), refused);
+        assert!(open(&key(1), &PLACE, &blob).is_ok());
+    }
+
+    #[test]
+    fn another_key_does_not_open() {
+        let blob = seal(&key(1), &PLACE, b"secret", &SeededEntropy::new(6));
+        let (wanted, given) = (DataKeyId::from_u128(1), DataKeyId::from_u128(2));
+        assert_eq!(
+            open(&key(2), &PLACE, &blob).unwrap_err(),
+            VaultError::OtherDataKey { wanted, given }
+        );
+        // The right id on the wrong bytes.
+        let other = DataKey::generate(wanted, &SeededEntropy::new(99));
+        assert_eq!(
+            open(&other, &PLACE, &blob).unwrap_err(),
+            VaultError::Refused { what: WHAT }
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_refused() {
+        let blob = seal(&key(1), &PLACE, b"a refresh token", &SeededEntropy::new(6));
+        for bit in 0..blob.len() * 8 {
+            let mut changed = blob.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(open(&key(1), &PLACE, &changed).is_err(), "bit {bit}");
+            // The key that a changed header names does not open it either.
+            if let Ok(id) = sealed_with(&changed) {
+                let named = DataKey::generate(id, &SeededEntropy::new(99));
+                assert!(open(&named, &PLACE, &changed).is_err(), "bit {bit}");
+            }
+        }
+        for length in 0..blob.len() {
+            assert!(
+                open(&key(1), &PLACE, &blob[..length]).is_err(),
+                "{length} bytes"
+            );
+        }
+        let longer = [blob.as_slice(), b"x"].concat();
+        assert!(open(&key(1), &PLACE, &longer).is_err());
+    }
+
+    #[test]
+    fn no_error_shows_bytes() {
+        let secret = b"\x01wrong key, and this is what somebody stored in the clear";
+        for error in [
+            open(&key(1), &PLACE, secret).unwrap_err(),
+            open(&key(1), &PLACE, b"\x01short").unwrap_err(),
+            open(&key(1), &PLACE, b"clear").unwrap_err(),
+        ] {
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("clear") && !text.contains("short"), "{text}");
+        }
+    }
+}
