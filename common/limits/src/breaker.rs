@@ -13,20 +13,10 @@
 //! answer. A call that ends after the breaker moved on says nothing about the provider now, so its outcome
 //! is dropped.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-
-use latchkey_domain::AuthConfigId;
+use std::time::Duration;
 
 /// Slots of the sliding window.
 const SLOTS: usize = 30;
-/// Breakers kept at once (some 300 bytes each). A key beyond them is let through: a breaker is a
-/// protection, not a promise.
-pub const MAX_BREAKERS: usize = 10_000;
-
 /// When a breaker opens and how it closes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerRules {
@@ -125,7 +115,7 @@ impl Breaker {
         match self.state {
             State::Closed => {}
             State::Open { until } | State::HalfOpen { probe_until: until } if now < until => {
-                return Admission::Refused(until - now);
+                return Admission::Refused(until.saturating_sub(now));
             }
             State::Open { .. } | State::HalfOpen { .. } => self.enter(State::HalfOpen {
                 probe_until: now + self.rules.probe_for,
@@ -164,7 +154,7 @@ impl Breaker {
     }
 
     /// Whether it knows nothing that a new one would not.
-    fn is_idle(&self, now: Duration) -> bool {
+    pub(crate) fn is_idle(&self, now: Duration) -> bool {
         matches!(self.state, State::Closed) && self.window.counts(now).0 == 0
     }
 }
@@ -220,65 +210,119 @@ impl Window {
     }
 }
 
-/// What a breaker is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BreakerKey {
-    /// The provider's slug.
-    pub provider: Arc<str>,
-    /// Whose client credentials.
-    pub auth_config: AuthConfigId,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The breakers of this process, one for each provider and auth config.
-#[derive(Debug)]
-pub struct Breakers {
-    rules: BreakerRules,
-    of: Mutex<HashMap<BreakerKey, Breaker>>,
-}
+    const SECOND: Duration = Duration::from_secs(1);
 
-impl Breakers {
-    /// No breaker yet; each starts closed.
-    pub fn new(rules: BreakerRules) -> Self {
-        Self {
-            rules,
-            of: Mutex::default(),
+    fn at(secs: u64) -> Duration {
+        Duration::from_secs(1000 + secs)
+    }
+
+    fn ticket(breaker: &mut Breaker, now: Duration) -> Ticket {
+        match breaker.admit(now) {
+            Admission::Granted(ticket) => ticket,
+            Admission::Refused(wait) => panic!("refused for {wait:?}"),
         }
     }
 
-    /// May a call go out at `now`?
-    pub fn admit(&self, key: &BreakerKey, now: Duration) -> Admission {
-        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(breaker) = of.get_mut(key) {
-            return breaker.admit(now);
-        }
-        if of.len() >= MAX_BREAKERS {
-            of.retain(|_, breaker| !breaker.is_idle(now));
-        }
-        let mut breaker = Breaker::new(self.rules);
-        let admission = breaker.admit(now);
-        if of.len() < MAX_BREAKERS {
-            of.insert(key.clone(), breaker);
-        }
-        admission
+    fn call(breaker: &mut Breaker, now: Duration, succeeded: bool) {
+        let ticket = ticket(breaker, now);
+        breaker.record(now, ticket, succeeded);
     }
 
-    /// Takes in how a call ended.
-    pub fn record(&self, key: &BreakerKey, now: Duration, ticket: Ticket, succeeded: bool) {
-        let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(breaker) = of.get_mut(key) {
-            breaker.record(now, ticket, succeeded);
+    fn opened(now: Duration) -> Breaker {
+        let mut breaker = Breaker::new(BreakerRules::default());
+        for _ in 0..20 {
+            call(&mut breaker, now, false);
+        }
+        assert_eq!(breaker.state(now), BreakerState::Open);
+        breaker
+    }
+
+    #[test]
+    fn opens_at_half_of_twenty_and_not_before() {
+        for (calls, failures, state) in [
+            (19, 19, BreakerState::Closed),
+            (20, 9, BreakerState::Closed),
+            (20, 10, BreakerState::Open),
+            (100, 49, BreakerState::Closed),
+            (100, 50, BreakerState::Open),
+        ] {
+            let mut breaker = Breaker::new(BreakerRules::default());
+            // Successes first, so that the share only grows.
+            for n in 0..calls {
+                call(&mut breaker, at(n / 10), n < calls - failures);
+            }
+            assert_eq!(breaker.state(at(10)), state, "{failures} of {calls}");
         }
     }
 
-    /// How many breakers of each provider are not closed: for the metric. Providers whose breakers are all
-    /// closed are there with 0.
-    pub fn not_closed(&self, now: Duration) -> BTreeMap<Arc<str>, u32> {
-        let of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut counts = BTreeMap::new();
-        for (key, breaker) in of.iter() {
-            let count = counts.entry(key.provider.clone()).or_insert(0);
-            *count += u32::from(breaker.state(now) != BreakerState::Closed);
+    #[test]
+    fn failures_are_forgotten_after_the_window() {
+        let mut breaker = Breaker::new(BreakerRules::default());
+        for _ in 0..19 {
+            call(&mut breaker, at(0), false);
         }
-        counts
+        // The nineteen have left the window: this is one failure of one call.
+        call(&mut breaker, at(30), false);
+        assert_eq!(breaker.state(at(30)), BreakerState::Closed);
+        // A slow drip of failures, fewer than twenty in any window, never opens it.
+        for n in 0..200 {
+            call(&mut breaker, at(100 + 2 * n), false);
+        }
+        assert_eq!(breaker.state(at(500)), BreakerState::Closed);
+    }
+
+    #[test]
+    fn one_probe_decides() {
+        let mut breaker = opened(at(0));
+        assert_eq!(breaker.admit(at(4)), Admission::Refused(6 * SECOND));
+        assert_eq!(breaker.state(at(10)), BreakerState::HalfOpen);
+        let probe = ticket(&mut breaker, at(10));
+        assert_eq!(breaker.admit(at(11)), Admission::Refused(59 * SECOND));
+        breaker.record(at(12), probe, false);
+        assert_eq!(breaker.admit(at(12)), Admission::Refused(10 * SECOND));
+        let probe = ticket(&mut breaker, at(22));
+        breaker.record(at(23), probe, true);
+        assert_eq!(breaker.state(at(23)), BreakerState::Closed);
+        // It starts afresh: the old failures are not held against it.
+        call(&mut breaker, at(23), false);
+        assert_eq!(breaker.state(at(23)), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_probe_that_says_nothing_is_replaced() {
+        let mut breaker = opened(at(0));
+        let lost = ticket(&mut breaker, at(10));
+        assert_eq!(breaker.admit(at(69)), Admission::Refused(SECOND));
+        let second = ticket(&mut breaker, at(70));
+        // The first comes back after all: no longer asked.
+        breaker.record(at(71), lost, true);
+        assert_eq!(breaker.state(at(71)), BreakerState::HalfOpen);
+        breaker.record(at(72), second, true);
+        assert_eq!(breaker.state(at(72)), BreakerState::Closed);
+    }
+
+    #[test]
+    fn outcomes_from_before_do_not_count() {
+        let mut breaker = Breaker::new(BreakerRules::default());
+        let old: Vec<_> = (0..30).map(|_| ticket(&mut breaker, at(0))).collect();
+        for ticket in &old[..20] {
+            breaker.record(at(1), *ticket, false);
+        }
+        assert_eq!(breaker.state(at(1)), BreakerState::Open);
+        // Neither do late failures keep it open longer, nor does a late success close it.
+        breaker.record(at(8), old[20], false);
+        assert_eq!(breaker.admit(at(8)), Admission::Refused(3 * SECOND));
+        let probe = ticket(&mut breaker, at(11));
+        breaker.record(at(12), old[21], true);
+        assert_eq!(breaker.state(at(12)), BreakerState::HalfOpen);
+        breaker.record(at(12), probe, true);
+        for ticket in &old[22..] {
+            breaker.record(at(13), *ticket, false);
+        }
+        assert_eq!(breaker.state(at(13)), BreakerState::Closed);
     }
 }

@@ -78,26 +78,20 @@ impl LocalLimits {
         let quota = quota(rate, plan.burst());
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         buckets.sweep(self.clock.monotonic(), self.max);
-        if let Some(bucket) = buckets.of.get_mut(&partner) {
-            if bucket.quota != quota {
-                *bucket = bucket.rebuilt(quota, &self.clock);
-            }
-            return bucket.ask(access, rate);
-        }
-        let bucket = Bucket::new(quota, &self.clock);
-        if access == Access::Take {
-            if buckets.of.len() >= self.max {
+        // Looking keeps nothing: no bucket of a partner that does not call, no change of plan.
+        let bucket = match buckets.of.get(&partner) {
+            Some(known) if known.quota == quota => return known.ask(access, rate),
+            Some(known) => known.rebuilt(quota, &self.clock),
+            None if access == Access::Take && buckets.of.len() >= self.max => {
                 return refused(NO_ROOM);
             }
-            buckets
-                .of
-                .entry(partner)
-                .or_insert(bucket)
-                .ask(access, rate)
-        } else {
-            // Looking at a full bucket need not keep it.
-            bucket.ask(access, rate)
+            None => Bucket::new(quota, &self.clock),
+        };
+        let permit = bucket.ask(access, rate);
+        if access == Access::Take {
+            buckets.of.insert(partner, bucket);
         }
+        permit
     }
 }
 
@@ -232,5 +226,112 @@ impl GovernorClock for Monotonic {
 
     fn now(&self) -> Duration {
         self.0.monotonic()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use latchkey_domain::{ManualClock, SystemClock, Timestamp};
+
+    use super::*;
+    use crate::conformance::{self, Subject};
+
+    fn clock() -> Arc<ManualClock> {
+        Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)))
+    }
+
+    fn plan(calls_per_minute: u32, burst: u32) -> Plan {
+        Plan {
+            included_calls_per_month: None,
+            calls_per_minute,
+            burst_calls: Some(burst),
+            overage: None,
+        }
+    }
+
+    #[test]
+    fn conforms() {
+        conformance::plan_limits(|| {
+            let clock = clock();
+            Subject {
+                limits: Box::new(LocalLimits::new(clock.clone())),
+                advance: Box::new(move |span| clock.advance(span)),
+            }
+        });
+    }
+
+    #[test]
+    fn buckets_are_bounded_and_full_ones_make_room() {
+        let clock = clock();
+        let limits = LocalLimits::with_room_for(3, clock.clone());
+        let partner = PartnerId::from_u128;
+        let plan = plan(60, 5);
+        for n in 0..3 {
+            assert!(limits.check(partner(n), &plan).allowed);
+        }
+        // Every bucket is in use: nobody's is dropped for a newcomer, who is told to come back.
+        let refused = limits.check(partner(9), &plan);
+        assert_eq!((refused.allowed, refused.retry_after), (false, NO_ROOM));
+        assert_eq!(limits.peek(partner(0), &plan).remaining, 4);
+        // A second later they are full again, and so can be dropped.
+        clock.advance(Duration::from_secs(1));
+        assert!(limits.check(partner(9), &plan).allowed);
+        assert_eq!(limits.buckets.lock().unwrap().of.len(), 1);
+        // Looking keeps nothing.
+        limits.peek(partner(7), &plan);
+        assert_eq!(limits.buckets.lock().unwrap().of.len(), 1);
+        clock.advance(SWEEP);
+        limits.peek(partner(7), &plan);
+        assert_eq!(limits.buckets.lock().unwrap().of.len(), 0);
+    }
+
+    #[test]
+    fn absurd_plans_do_not_overflow() {
+        let clock = clock();
+        let limits = LocalLimits::new(clock.clone());
+        let edges = [1, 2, 59, 60, 61, 1_000_000, u32::MAX];
+        let mut partner = 0;
+        for rate in edges {
+            for burst in edges {
+                partner += 1;
+                let (id, plan) = (PartnerId::from_u128(partner), plan(rate, burst));
+                assert!(limits.check(id, &plan).allowed, "{rate} {burst}");
+                assert!(limits.peek(id, &plan).remaining >= burst.min(50_000_000) - 1);
+                clock.advance(Duration::from_secs(3600));
+            }
+        }
+        // One partner through all of them.
+        for rate in edges {
+            for burst in edges {
+                limits.check(PartnerId::OPERATOR, &plan(rate, burst));
+            }
+        }
+    }
+
+    #[test]
+    fn threads_share_one_bucket_exactly() {
+        let limits = LocalLimits::new(clock());
+        let allowed = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let permit = limits.check(PartnerId::OPERATOR, &plan(60, 500));
+                        allowed.fetch_add(u32::from(permit.allowed), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(allowed.into_inner(), 500);
+    }
+
+    #[test]
+    fn the_machines_clock_serves() {
+        let limits = LocalLimits::new(Arc::new(SystemClock));
+        assert!(limits.check(PartnerId::OPERATOR, &plan(1, 1)).allowed);
+        let refused = limits.check(PartnerId::OPERATOR, &plan(1, 1));
+        assert!(!refused.allowed && refused.retry_after > Duration::from_secs(50));
     }
 }

@@ -5,11 +5,13 @@
 //! Both only decide; they never wait. A call over its limit is answered or parked by whoever asked.
 
 pub mod breaker;
+pub mod breakers;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod governor;
 pub mod permit;
 
-pub use breaker::{Admission, Breaker, BreakerKey, BreakerRules, BreakerState, Breakers, Ticket};
+pub use breaker::{Admission, Breaker, BreakerRules, BreakerState, Ticket};
+pub use breakers::{BreakerKey, Breakers};
 pub use governor::LocalLimits;
 pub use permit::{Permit, PlanLimits};
