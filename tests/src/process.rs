@@ -1,0 +1,181 @@
+//! Child processes: started, read line by line, signalled by id, and never left behind.
+
+use std::{collections::VecDeque, path::PathBuf, process::Stdio, sync::Arc};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child as Process, Command},
+    sync::Mutex,
+    task::JoinHandle,
+};
+
+use crate::LONG;
+
+/// Lines of stderr kept for a failing test to show.
+const KEPT_LINES: usize = 400;
+
+/// The binary under test: `LATCHKEY_TEST_BIN`, else the one beside this test's own folder.
+///
+/// # Panics
+/// If there is none: `cargo build` makes it.
+pub fn binary() -> PathBuf {
+    let path = std::env::var_os("LATCHKEY_TEST_BIN").map_or_else(
+        || {
+            let own = std::env::current_exe().expect("a test knows its own file");
+            own.ancestors()
+                .nth(2)
+                .expect("tests lie in target/<profile>/deps")
+                .join("latchkey")
+        },
+        PathBuf::from,
+    );
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo build` first",
+        path.display()
+    );
+    path
+}
+
+/// A running child. Dropping it kills it.
+#[derive(Debug)]
+pub struct Child {
+    process: Process,
+    stdout: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+    stderr: Arc<Mutex<VecDeque<String>>>,
+    _reader: JoinHandle<()>,
+}
+
+impl Child {
+    /// Starts `latchkey` with these arguments and variables; no other `LATCHKEY_` variable is passed on.
+    pub fn start(arguments: &[&str], variables: &[(String, String)]) -> Self {
+        let mut command = Command::new(binary());
+        command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self::spawn(command, variables)
+    }
+
+    /// Starts any command in the same way.
+    pub fn spawn(mut command: Command, variables: &[(String, String)]) -> Self {
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LATCHKEY_")) {
+            command.env_remove(name);
+        }
+        command.env_remove("DATABASE_URL").env_remove("REDIS_URL");
+        command.envs(variables.iter().cloned()).kill_on_drop(true);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the command starts");
+        let stdout = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let mut lines = BufReader::new(process.stderr.take().expect("piped")).lines();
+        let stderr = Arc::new(Mutex::new(VecDeque::new()));
+        let kept = Arc::clone(&stderr);
+        let reader = tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut kept = kept.lock().await;
+                if kept.len() == KEPT_LINES {
+                    kept.pop_front();
+                }
+                kept.push_back(line);
+            }
+        });
+        Self {
+            process,
+            stdout,
+            stderr,
+            _reader: reader,
+        }
+    }
+
+    /// The next line of stdout.
+    pub async fn line(&mut self) -> String {
+        match tokio::time::timeout(LONG, self.stdout.next_line()).await {
+            Ok(Ok(Some(line))) => line,
+            other => panic!(
+                "no line on stdout ({other:?}); stderr:\n{}",
+                self.stderr().await
+            ),
+        }
+    }
+
+    /// The last lines of stderr.
+    pub async fn stderr(&self) -> String {
+        self.stderr
+            .lock()
+            .await
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.process.id().expect("it runs")).expect("an id fits");
+        let pid = rustix::process::Pid::from_raw(id).expect("an id is positive");
+        rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Kills it as a crash would, and waits for its end.
+    pub async fn kill(&mut self) {
+        self.process.kill().await.expect("it runs");
+    }
+
+    /// Waits for its end; the exit code, if it ended by itself.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let ended = tokio::time::timeout(LONG, self.process.wait()).await;
+        match ended {
+            Ok(status) => status.expect("it can be waited for").code(),
+            Err(_) => panic!("it did not end; stderr:\n{}", self.stderr().await),
+        }
+    }
+}
+
+/// What a finished command said.
+#[derive(Debug)]
+pub struct Said {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Said {
+    /// Stdout as one JSON value.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+}
+
+/// Runs `latchkey` with these arguments to its end, with `input` on stdin.
+pub async fn run(arguments: &[&str], variables: &[(String, String)], input: &str) -> Said {
+    use tokio::io::AsyncWriteExt;
+    let mut command = Command::new(binary());
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LATCHKEY_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("DATABASE_URL").env_remove("REDIS_URL");
+    command.envs(variables.iter().cloned()).kill_on_drop(true);
+    let mut process = command.spawn().expect("the command starts");
+    let mut stdin = process.stdin.take().expect("piped");
+    // A command that asks nothing may be gone before it is told.
+    drop(stdin.write_all(input.as_bytes()).await);
+    drop(stdin);
+    let output = tokio::time::timeout(LONG, process.wait_with_output());
+    let output = output.await.expect("it ends").expect("it runs");
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}

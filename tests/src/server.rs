@@ -1,0 +1,200 @@
+//! Latchkey as a process of its own.
+
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{Child, Http, Partner, Sandbox, process};
+
+/// How a server is started.
+#[derive(Clone, Debug, Default)]
+pub struct ServerOptions {
+    /// Settings beyond the harness's, as environment variables.
+    pub variables: Vec<(String, String)>,
+}
+
+impl ServerOptions {
+    /// Another setting: `with("REFRESH__TIMEOUT_MS", 2000)`.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables
+            .push((format!("LATCHKEY_{name}"), value.to_string()));
+        self
+    }
+
+    /// The durations of the refresh protocol shortened to seconds, so that doubt is seen to end.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        self.with("REFRESH__TIMEOUT_MS", 2000)
+            .with("REFRESH__LEASE_MS", 3000)
+            .with("REFRESH__PROVIDER_DELAY_MS", 2000)
+            .with("REFRESH__QUIET_MS", 500)
+            .with("REFRESH__SWEEP_MS", 500)
+            .with("REFRESH__ENDING_MS", 1000)
+            .with("WORKER__JOURNAL_REPLAY_MS", 250)
+            .with("SCHEDULER__REQUEUE_MS", 250)
+    }
+}
+
+/// A running server with a data directory of its own.
+#[derive(Debug)]
+pub struct Server {
+    /// The public origin.
+    pub url: String,
+    /// The admin listener.
+    pub admin: String,
+    /// What operator requests carry.
+    pub operator_token: String,
+    /// The process.
+    pub process: Child,
+    /// A client.
+    pub http: Http,
+    directory: tempfile::TempDir,
+    options: ServerOptions,
+}
+
+impl Server {
+    /// Starts a server in a fresh directory.
+    pub async fn start(options: ServerOptions) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a directory"), options).await
+    }
+
+    /// Starts a server on a directory.
+    pub async fn start_in(directory: tempfile::TempDir, options: ServerOptions) -> Self {
+        let (process, run) = bring_up(&directory, &options).await;
+        let text = |name: &str| run[name].as_str().expect("run.json names it").to_owned();
+        Self {
+            url: text("public_url"),
+            admin: text("admin_url"),
+            operator_token: text("operator_token"),
+            process,
+            http: Http::new(),
+            directory,
+            options,
+        }
+    }
+
+    /// Where its data is.
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Kills it as a crash would and starts it again on the same directory and ports.
+    pub async fn crash_and_restart(&mut self) {
+        self.process.kill().await;
+        self.restart().await;
+    }
+
+    /// Starts it again after it ended, on the same ports.
+    pub async fn restart(&mut self) {
+        let port = |url: &str| url.rsplit(':').next().expect("a port").to_owned();
+        let options = self
+            .options
+            .clone()
+            .with("LISTEN", format!("127.0.0.1:{}", port(&self.url)))
+            .with("ADMIN_LISTEN", format!("127.0.0.1:{}", port(&self.admin)));
+        let (process, run) = bring_up(&self.directory, &options).await;
+        self.operator_token = run["operator_token"].as_str().expect("a token").to_owned();
+        self.process = process;
+    }
+
+    /// Asks it to stop and waits; its exit code.
+    pub async fn stop(&mut self) -> Option<i32> {
+        self.process.signal(Signal::TERM);
+        self.process.ended().await
+    }
+
+    /// Runs a command of the binary beside this server, `--json` added; its output.
+    pub async fn command(&self, arguments: &[&str], input: &str) -> process::Said {
+        let directory = self.data_dir().display().to_string();
+        let mut all = arguments.to_vec();
+        all.extend(["--data-dir", &directory, "--json"]);
+        process::run(&all, &[], input).await
+    }
+
+    /// Makes a partner on this plan and its first key.
+    pub async fn partner(&self, plan: &str) -> Partner {
+        let arguments = [
+            "partner",
+            "create",
+            "--company",
+            "Acme",
+            "--website",
+            "https://acme.example",
+            "--plan",
+            plan,
+            "--redirect-url",
+            Partner::REDIRECT,
+        ];
+        let said = self.command(&arguments, "").await;
+        assert_eq!(said.code, 0, "{said:?}");
+        let made = said.json();
+        let text = |name: &str| {
+            made[name]
+                .as_str()
+                .unwrap_or_else(|| panic!("{made}"))
+                .to_owned()
+        };
+        Partner::new(
+            self.url.clone(),
+            text("partner_id"),
+            text("key"),
+            self.http.clone(),
+        )
+    }
+
+    /// Gives the operator's auth config for a sandbox; its id.
+    pub async fn sandbox_config(&self, sandbox: &Sandbox) -> String {
+        let credentials = "sandbox-client\nsandbox-secret\n";
+        let base = format!("base_url={}", sandbox.url);
+        let arguments = [
+            "auth-config",
+            "create",
+            "--provider",
+            "sandbox",
+            "--param",
+            &base,
+            "--client-file",
+            "-",
+        ];
+        let said = self.command(&arguments, credentials).await;
+        assert_eq!(said.code, 0, "{said:?}");
+        said.json()["id"].as_str().expect("its id").to_owned()
+    }
+
+    /// Our own numbers: the sum over all label sets of a metric whose line contains every one of `labels`.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self
+            .http
+            .send("GET", &format!("{}/metrics", self.admin), &[], None)
+            .await
+            .text();
+        text.lines()
+            .filter(|l| l.split(['{', ' ']).next() == Some(name))
+            .filter(|l| labels.iter().all(|label| l.contains(label)))
+            .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+}
+
+async fn bring_up(directory: &tempfile::TempDir, options: &ServerOptions) -> (Child, Value) {
+    let data = directory.path().join("data");
+    let mut variables = vec![
+        ("LATCHKEY_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+        ("LATCHKEY_ADMIN_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+        ("LATCHKEY_DATA_DIR".to_owned(), data.display().to_string()),
+        ("LATCHKEY_EGRESS_ALLOW".to_owned(), "127.0.0.0/8".to_owned()),
+        (
+            "LATCHKEY_PLANS__TEST__CALLS_PER_MINUTE".to_owned(),
+            "1000000".to_owned(),
+        ),
+        ("RUST_LOG".to_owned(), "info".to_owned()),
+    ];
+    variables.extend(options.variables.iter().cloned());
+    let mut process = Child::start(&["serve", "--until-eof"], &variables);
+    // The first screen is printed when everything listens and run.json is there.
+    process.line().await;
+    let run = std::fs::read_to_string(data.join("run.json")).expect("run.json");
+    (process, serde_json::from_str(&run).expect("JSON"))
+}
