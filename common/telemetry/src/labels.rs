@@ -8,11 +8,11 @@ use std::{
 
 /// Values that one label may take beside the fixed ones. Routes, providers and kinds are fewer; what comes
 /// beyond is counted as [`OTHER`], so that a mistake cannot fill the memory of Latchkey or of Prometheus.
-pub const MAX_VALUES: usize = 300;
+pub(crate) const MAX_VALUES: usize = 300;
 /// Characters of a label's value.
-pub const MAX_LENGTH: usize = 100;
+pub(crate) const MAX_LENGTH: usize = 100;
 /// What values beyond the bound are counted as.
-pub const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -152,5 +152,48 @@ impl Bounded {
         }
         values.insert(value.into());
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_labels_take_so_many_values_and_no_more() {
+        let bounded = Bounded::default();
+        let names: Vec<String> = (0..2 * MAX_VALUES).map(|n| format!("v{n}")).collect();
+        let (first, beyond) = names.split_at(MAX_VALUES);
+        assert!(first.iter().all(|n| bounded.value("route", n) == n));
+        assert!(beyond.iter().all(|n| bounded.value("route", n) == OTHER));
+        // Known ones stay known, and another label has its own room.
+        assert!(first.iter().all(|n| bounded.value("route", n) == n));
+        assert_eq!(
+            bounded.value("provider", &names[MAX_VALUES]),
+            names[MAX_VALUES]
+        );
+        assert_eq!(
+            bounded.value("provider", &"x".repeat(MAX_LENGTH + 1)),
+            OTHER
+        );
+    }
+
+    #[test]
+    fn statuses_have_classes() {
+        let classes = [
+            None,
+            Some(0),
+            Some(101),
+            Some(204),
+            Some(303),
+            Some(429),
+            Some(503),
+            Some(600),
+        ]
+        .map(|s| HttpStatus::class_of(s).as_str());
+        assert_eq!(
+            classes,
+            ["none", "none", "1xx", "2xx", "3xx", "4xx", "5xx", "none"]
+        );
     }
 }

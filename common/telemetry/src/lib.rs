@@ -9,6 +9,8 @@
 //!   `debug` and `trace` are for whoever looks for a fault.
 //! - Never: tokens, codes, verifiers, states, link secrets, API keys, client secrets, keys; bodies and
 //!   queries of requests, ours or a provider's; whole URLs that may hold one of these. Ids are fine.
+//! - What comes from outside goes into a field (`name = text` or `?text`, which escape line breaks), never
+//!   into the message or a `%text`.
 //! - No partner, account or connection id is a label of a metric: their number has no bound.
 
 mod chain;

@@ -4,6 +4,9 @@
 //! Each [`Metrics`] has a registry of its own, so that several servers can run in one process. Clones share
 //! it. Times are in seconds, as Prometheus wants them.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use latchkey_domain::{refresh::DeadReason, states::CallOutcome};

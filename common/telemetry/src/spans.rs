@@ -7,16 +7,12 @@ use tracing::{Span, error_span};
 /// do pass the filter carry their ids. Nothing is logged under it.
 pub(crate) const TARGET: &str = "latchkey_ids";
 
-macro_rules! ids_span {
-    ($($fields:tt)*) => { error_span!(target: "latchkey_ids", $($fields)*) };
-}
-
 /// The span of one HTTP request to us.
 pub fn request_span(request_id: RequestId) -> Span {
-    ids_span!("request", %request_id)
+    error_span!(target: TARGET, "request", %request_id)
 }
 
 /// The span of one attempt at a job.
 pub fn job_span(job_id: JobId, kind: &str, attempt: u32) -> Span {
-    ids_span!("job", %job_id, kind, attempt)
+    error_span!(target: TARGET, "job", %job_id, kind, attempt)
 }
