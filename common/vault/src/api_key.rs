@@ -226,7 +226,7 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
 mod tests {
     use std::collections::HashSet;
 
-    use latchkey_domain::SeededEntropy;
+    use latchkey_domain::{DataKeyId, SeededEntropy};
 
     use super::*;
 
@@ -322,5 +322,11 @@ mod tests {
         ));
         assert!(!same(&pepper.hash(&key), &pepper.hash(&key)[..31]));
         assert!(Pepper::from_bytes(&[1; 31]).is_err());
+        // Hashes outlive a restart: the pepper of a row is the same each time.
+        let row = || DataKey::generate(DataKeyId::from_u128(1), &SeededEntropy::new(9));
+        assert!(same(
+            &Pepper::of(&row()).hash(&key),
+            &Pepper::of(&row()).hash(&key)
+        ));
     }
 }
