@@ -48,11 +48,11 @@ pub fn authorize_url(
         building = building.add_extra_param(name.as_str(), value.fill(&client.vars)?);
     }
     let (standard, _) = building.url();
-    Ok(in_dialect(entry, standard, request.scopes))
+    Ok(in_dialect(entry, &standard, request.scopes))
 }
 
 /// The standard address with parameters dropped, renamed, and scopes joined as the entry says.
-fn in_dialect(entry: &Authorize, standard: Url, scopes: &[String]) -> Url {
+fn in_dialect(entry: &Authorize, standard: &Url, scopes: &[String]) -> Url {
     let mut url = standard.clone();
     url.query_pairs_mut().clear();
     for (name, value) in standard.query_pairs() {

@@ -40,7 +40,7 @@ impl FromStr for Cidr {
                 .ok_or_else(wrong)?,
         };
         let block = Self { base, bits };
-        if block.masked(base) == block.number(base) {
+        if block.masked(base) == Self::number(base) {
             Ok(block)
         } else {
             Err(wrong())
@@ -57,20 +57,20 @@ impl Cidr {
     }
 
     const fn v6(segments: [u16; 6], bits: u8) -> Self {
-        let [a, b, c, d, e, f] = segments;
+        let s = segments;
         Self {
-            base: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, 0, 0)),
+            base: IpAddr::V6(Ipv6Addr::new(s[0], s[1], s[2], s[3], s[4], s[5], 0, 0)),
             bits,
         }
     }
 
     /// Whether the block holds this address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.base.is_ipv4() == address.is_ipv4() && self.masked(address) == self.number(self.base)
+        self.base.is_ipv4() == address.is_ipv4() && self.masked(address) == Self::number(self.base)
     }
 
     /// The address as the upper bits of 128.
-    fn number(self, address: IpAddr) -> u128 {
+    fn number(address: IpAddr) -> u128 {
         match address {
             IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
             IpAddr::V6(v6) => v6.to_bits(),
@@ -81,7 +81,7 @@ impl Cidr {
         let mask = u128::MAX
             .checked_shl(128 - u32::from(self.bits))
             .unwrap_or(0);
-        self.number(address) & mask
+        Self::number(address) & mask
     }
 }
 
@@ -146,5 +146,158 @@ impl Egress {
         self.allow
             .iter()
             .any(|block| block.contains(address) || block.contains(plain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn private_and_special_addresses_are_refused() {
+        let guard = Egress::default();
+        for address in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "10.255.255.255",
+            "100.64.0.1",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.1",
+            "239.1.1.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::7f00:1",
+            "::ffff:127.0.0.1",
+            "::ffff:8.8.8.8",
+            "::ffff:0:7f00:1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a00:1",
+            "64:ff9b::808:808",
+            "64:ff9b:1::1",
+            "2001::1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "2001:2::1",
+            "2001:10::1",
+            "2001:20::1",
+            "100::1",
+            "3fff::1",
+            "5f00::1",
+            "fc00::1",
+            "fd12:3456::1",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!guard.allows(ip(address)), "{address}");
+        }
+    }
+
+    #[test]
+    fn public_addresses_pass() {
+        let guard = Egress::default();
+        for address in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.1",
+            "169.253.255.255",
+            "172.15.255.255",
+            "172.32.0.0",
+            "192.167.255.255",
+            "198.17.255.255",
+            "198.20.0.0",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2a00:1450:4001::200e",
+            "2620:fe::9",
+        ] {
+            assert!(guard.allows(ip(address)), "{address}");
+            assert!(!guard.lists(ip(address)), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_list_opens_its_blocks_alone() {
+        let guard = Egress::new(vec![
+            "127.0.0.0/8".parse().unwrap(),
+            "fd00::/8".parse().unwrap(),
+        ]);
+        assert!(guard.allows(ip("127.0.0.1")) && guard.lists(ip("127.9.9.9")));
+        assert!(guard.lists(ip("::ffff:127.0.0.1")) && guard.lists(ip("fd00::1")));
+        assert!(!guard.allows(ip("10.0.0.1")) && !guard.allows(ip("::1")));
+        assert!(!guard.lists(ip("8.8.8.8")) && guard.allows(ip("8.8.8.8")));
+    }
+
+    #[test]
+    fn blocks_are_read_strictly() {
+        for good in [
+            "127.0.0.0/8",
+            "10.1.2.3",
+            "0.0.0.0/0",
+            "::/0",
+            "fd00::/8",
+            " 10.0.0.0/8 ",
+        ] {
+            assert!(good.parse::<Cidr>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "127.0.0.1/8",
+            "10.0.0.0/33",
+            "::/129",
+            "localhost",
+            "10.0.0.0/",
+            "10/8",
+            "1.2.3.4/-1",
+        ] {
+            assert!(bad.parse::<Cidr>().is_err(), "{bad}");
+        }
+        let all: Cidr = "0.0.0.0/0".parse().unwrap();
+        assert!(all.contains(ip("8.8.8.8")) && !all.contains(ip("::1")));
+    }
+
+    proptest! {
+        #[test]
+        fn what_std_calls_private_is_refused(bits in any::<u32>()) {
+            let v4 = Ipv4Addr::from_bits(bits);
+            if v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_multicast()
+                || v4.is_broadcast() || v4.is_documentation() || v4.is_unspecified() {
+                prop_assert!(!Egress::default().allows(v4.into()));
+            }
+            prop_assert!(!Egress::default().allows(v4.to_ipv6_mapped().into()));
+        }
+
+        #[test]
+        fn reading_never_panics(text in "\\PC{0,40}") {
+            let _ = text.parse::<Cidr>();
+        }
     }
 }

@@ -61,6 +61,8 @@ pub fn revoke_requests(
         .map(|token| (TokenKind::Refresh, token));
     let access = Some((TokenKind::Access, &tokens.access));
     let named = match revoke.which {
+        // A request without a body names the token that it is sent with.
+        _ if revoke.body == RevokeBody::None => [access, None],
         RevokeWhich::RefreshFirst => [refresh.or(access), None],
         RevokeWhich::Access => [access, None],
         RevokeWhich::Both => [refresh, access],
@@ -180,12 +182,12 @@ pub fn read_revocation(spec: &OauthSpec, answer: &HttpAnswer, now: Timestamp) ->
         return RevokeOutcome::AlreadyGone;
     }
     let error = classify(spec, answer, members.as_ref(), now);
-    let refused = answer.status.is_client_error() && error.class == Class::Transient;
+    let refused = answer.status.is_client_error() && code.is_some();
     RevokeOutcome::Failed {
         status,
         code: error.code,
-        // A refusal that says no more will not change by asking again.
-        class: if refused && !matches!(status, 408 | 425) {
+        // What the server names and no rule knows will not change by asking again.
+        class: if refused && error.class == Class::Transient {
             Class::Permanent
         } else {
             error.class

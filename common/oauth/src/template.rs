@@ -3,9 +3,16 @@
 
 use std::{borrow::Cow, fmt};
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value};
+
+/// What is escaped in a path segment: all but RFC 3986's unreserved characters.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Where placeholders take their values from.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +32,7 @@ impl Vars<'_> {
         let map = match source {
             // In an address the id must stay one segment, whatever characters it has.
             Source::App if name == "client_id" => {
-                return Some(utf8_percent_encode(self.client_id, NON_ALPHANUMERIC).into());
+                return Some(utf8_percent_encode(self.client_id, SEGMENT).into());
             }
             Source::App => self.app,
             Source::Connection => self.connection,

@@ -120,7 +120,7 @@ mod tests {
     fn the_sealed_form_is_pinned_and_reads_back() {
         let bytes = set().to_bytes();
         let text = std::str::from_utf8(bytes.expose_secret()).unwrap();
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"{"access":"at-\"1\"","refresh":"rt-1","token_type":"Bearer","scopes":["a"],"expires_at":100000000,"issued_at":10000000,"extra":{"shard":"eu1"}}"#);
         let back = TokenSet::from_bytes(bytes.expose_secret()).unwrap();
         assert_eq!(back.access.expose_secret(), "at-\"1\"");
         assert_eq!(back.refresh.unwrap().expose_secret(), "rt-1");
