@@ -1,6 +1,25 @@
 //! Whole-platform tests: the real binary, real sockets, real processes. One program for all of them, so that
-//! it is linked once.
+//! it is linked once. `tests/run --full` sets LATCHKEY_TEST_FULL and with it the large counts.
 
 #![expect(clippy::unwrap_used, reason = "a failure is a panic")]
 
+mod attacks;
+mod bad_provider;
+mod calls;
+mod commands;
 mod connect;
+mod crash;
+mod peer;
+mod refresh;
+mod secrets;
+mod stop;
+mod store;
+
+/// A count: the small one, or the large one under `tests/run --full`.
+fn count(small: usize, full: usize) -> usize {
+    if std::env::var_os("LATCHKEY_TEST_FULL").is_some() {
+        full
+    } else {
+        small
+    }
+}

@@ -16,6 +16,8 @@ pub struct Browser {
     http: Http,
     /// Cookies by origin and name.
     pub cookies: BTreeMap<(String, String), String>,
+    /// Every URL it went to or was sent to.
+    pub seen: Vec<Url>,
 }
 
 impl Browser {
@@ -57,6 +59,11 @@ impl Browser {
         answer
     }
 
+    /// Opens a link and goes on until the URL that comes next starts with `prefix`; that URL, not visited.
+    pub async fn until(&mut self, link: &str, user: &str, prefix: &str) -> Url {
+        self.walk(link, user, "allow", prefix).await
+    }
+
     /// Opens a link and follows it, pressing `Allow` as `user`, until it leads to the partner; where to.
     pub async fn consent(&mut self, link: &str, user: &str) -> Url {
         self.visit(link, user, "allow").await
@@ -69,10 +76,15 @@ impl Browser {
 
     /// Follows redirects and submits forms until the partner's page comes up.
     pub async fn visit(&mut self, link: &str, user: &str, decision: &str) -> Url {
+        self.walk(link, user, decision, Partner::REDIRECT).await
+    }
+
+    async fn walk(&mut self, link: &str, user: &str, decision: &str, end: &str) -> Url {
         let mut at: Url = link.parse().expect("a link");
         let mut form: Option<String> = None;
         for _ in 0..MAX_STEPS {
-            if at.as_str().starts_with(Partner::REDIRECT) {
+            self.seen.push(at.clone());
+            if at.as_str().starts_with(end) {
                 return at;
             }
             let method = if form.is_some() { "POST" } else { "GET" };

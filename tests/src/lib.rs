@@ -11,6 +11,7 @@
 pub mod browser;
 pub mod http;
 pub mod partner;
+pub mod poll;
 pub mod process;
 pub mod sandbox;
 pub mod server;
@@ -18,6 +19,7 @@ pub mod server;
 pub use browser::Browser;
 pub use http::{Answer, Http};
 pub use partner::Partner;
+pub use poll::until;
 pub use process::{Child, run};
 pub use sandbox::Sandbox;
 pub use server::{Server, ServerOptions};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Answer, Browser, Http, LONG};
+use crate::{Answer, Browser, Http, until};
 
 /// A partner with its key.
 #[derive(Clone, Debug)]
@@ -30,7 +30,8 @@ impl Partner {
         }
     }
 
-    fn headers(&self) -> Vec<(&'static str, String)> {
+    /// The headers that carry the key.
+    pub fn auth(&self) -> Vec<(&'static str, String)> {
         vec![("authorization", format!("Bearer {}", self.key))]
     }
 
@@ -44,12 +45,12 @@ impl Partner {
         match body {
             Some(body) => {
                 self.http
-                    .json(method, &self.url(path), &self.headers(), &body)
+                    .json(method, &self.url(path), &self.auth(), &body)
                     .await
             }
             None => {
                 self.http
-                    .send(method, &self.url(path), &self.headers(), None)
+                    .send(method, &self.url(path), &self.auth(), None)
                     .await
             }
         }
@@ -64,7 +65,7 @@ impl Partner {
         more: &[(&'static str, &str)],
         body: Option<Value>,
     ) -> Answer {
-        let mut headers = self.headers();
+        let mut headers = self.auth();
         headers.push(("x-account-id", account.to_owned()));
         headers.extend(
             more.iter()
@@ -133,20 +134,12 @@ impl Partner {
         list["integrations"][0].clone()
     }
 
-    /// Polls a job as clients do, until it is final. Each poll waits for the server's `Retry-After`.
+    /// Polls a job as clients do, until it is final.
     pub async fn job(&self, job: &str) -> Value {
-        let finished = async {
-            loop {
-                let seen = self.send("GET", &format!("/jobs/{job}"), None).await;
-                let data = seen.data();
-                if data["status"] != "processing" {
-                    return data;
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(LONG, finished)
-            .await
-            .unwrap_or_else(|_| panic!("{job} is not final"))
+        until("the end of a job", || async {
+            let data = self.send("GET", &format!("/jobs/{job}"), None).await.data();
+            (data["status"] != "processing").then_some(data)
+        })
+        .await
     }
 }

@@ -1,18 +1,21 @@
 //! Child processes: started, read line by line, signalled by id, and never left behind.
 
-use std::{collections::VecDeque, path::PathBuf, process::Stdio, sync::Arc};
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child as Process, Command},
-    sync::Mutex,
     task::JoinHandle,
 };
 
 use crate::LONG;
 
-/// Lines of stderr kept for a failing test to show.
-const KEPT_LINES: usize = 400;
+/// Lines of stderr that a failing test shows.
+const SHOWN_LINES: usize = 200;
 
 /// The binary under test: `LATCHKEY_TEST_BIN`, else the one beside this test's own folder.
 ///
@@ -42,8 +45,8 @@ pub fn binary() -> PathBuf {
 pub struct Child {
     process: Process,
     stdout: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
-    stderr: Arc<Mutex<VecDeque<String>>>,
-    _reader: JoinHandle<()>,
+    stderr: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
 }
 
 impl Child {
@@ -72,22 +75,20 @@ impl Child {
         let mut process = command.spawn().expect("the command starts");
         let stdout = BufReader::new(process.stdout.take().expect("piped")).lines();
         let mut lines = BufReader::new(process.stderr.take().expect("piped")).lines();
-        let stderr = Arc::new(Mutex::new(VecDeque::new()));
+        let stderr = Arc::new(Mutex::new(String::new()));
         let kept = Arc::clone(&stderr);
         let reader = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                let mut kept = kept.lock().await;
-                if kept.len() == KEPT_LINES {
-                    kept.pop_front();
-                }
-                kept.push_back(line);
+                let mut kept = kept.lock().unwrap();
+                kept.push_str(&line);
+                kept.push('\n');
             }
         });
         Self {
             process,
             stdout,
             stderr,
-            _reader: reader,
+            reader,
         }
     }
 
@@ -95,21 +96,20 @@ impl Child {
     pub async fn line(&mut self) -> String {
         match tokio::time::timeout(LONG, self.stdout.next_line()).await {
             Ok(Ok(Some(line))) => line,
-            other => panic!(
-                "no line on stdout ({other:?}); stderr:\n{}",
-                self.stderr().await
-            ),
+            other => panic!("no line on stdout ({other:?}); stderr:\n{}", self.stderr()),
         }
     }
 
+    /// Everything it wrote to stderr so far.
+    pub fn log(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
     /// The last lines of stderr.
-    pub async fn stderr(&self) -> String {
-        self.stderr
-            .lock()
-            .await
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect()
+    pub fn stderr(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
     }
 
     /// Sends a signal.
@@ -126,11 +126,14 @@ impl Child {
 
     /// Waits for its end; the exit code, if it ended by itself.
     pub async fn ended(&mut self) -> Option<i32> {
-        let ended = tokio::time::timeout(LONG, self.process.wait()).await;
-        match ended {
-            Ok(status) => status.expect("it can be waited for").code(),
-            Err(_) => panic!("it did not end; stderr:\n{}", self.stderr().await),
-        }
+        let Ok(status) = tokio::time::timeout(LONG, self.process.wait()).await else {
+            panic!("it did not end; stderr:\n{}", self.stderr())
+        };
+        // What it wrote last is read before anyone looks at the log.
+        (&mut self.reader)
+            .await
+            .expect("the reader ends with the pipe");
+        status.expect("it can be waited for").code()
     }
 }
 

@@ -83,6 +83,18 @@ impl Sandbox {
         assert!(answer.status < 300, "{}", answer.text());
     }
 
+    /// Ends every access token, as if its time was over; refresh tokens live on.
+    pub async fn expire_access(&self) {
+        let url = format!("{}/sandbox/grants/expire-access", self.url);
+        assert!(self.http.send("POST", &url, &[], None).await.status < 300);
+    }
+
+    /// Ends every grant, as a user who removes the app does.
+    pub async fn revoke_all(&self) {
+        let url = format!("{}/sandbox/grants/revoke-all", self.url);
+        assert!(self.http.send("POST", &url, &[], None).await.status < 300);
+    }
+
     /// Takes all faults away; requests that hang go on.
     pub async fn clear_faults(&self) {
         self.http

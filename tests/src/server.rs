@@ -17,9 +17,17 @@ pub struct ServerOptions {
 impl ServerOptions {
     /// Another setting: `with("REFRESH__TIMEOUT_MS", 2000)`.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.variables
             .push((format!("LATCHKEY_{name}"), value.to_string()));
+        self
+    }
+
+    /// What is logged.
+    #[must_use]
+    pub fn with_log(mut self, filter: &str) -> Self {
+        self.variables
+            .push(("RUST_LOG".to_owned(), filter.to_owned()));
         self
     }
 
@@ -63,11 +71,10 @@ impl Server {
     /// Starts a server on a directory.
     pub async fn start_in(directory: tempfile::TempDir, options: ServerOptions) -> Self {
         let (process, run) = bring_up(&directory, &options).await;
-        let text = |name: &str| run[name].as_str().expect("run.json names it").to_owned();
         Self {
-            url: text("public_url"),
-            admin: text("admin_url"),
-            operator_token: text("operator_token"),
+            url: text(&run, "public_url"),
+            admin: text(&run, "admin_url"),
+            operator_token: text(&run, "operator_token"),
             process,
             http: Http::new(),
             directory,
@@ -88,14 +95,23 @@ impl Server {
 
     /// Starts it again after it ended, on the same ports.
     pub async fn restart(&mut self) {
+        self.restart_with(&[]).await;
+    }
+
+    /// The same, with more variables for this time.
+    pub async fn restart_with(&mut self, variables: &[(&str, &str)]) {
         let port = |url: &str| url.rsplit(':').next().expect("a port").to_owned();
-        let options = self
+        let mut options = self
             .options
             .clone()
             .with("LISTEN", format!("127.0.0.1:{}", port(&self.url)))
             .with("ADMIN_LISTEN", format!("127.0.0.1:{}", port(&self.admin)));
+        let more = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        options.variables.extend(more);
         let (process, run) = bring_up(&self.directory, &options).await;
-        self.operator_token = run["operator_token"].as_str().expect("a token").to_owned();
+        self.operator_token = text(&run, "operator_token");
         self.process = process;
     }
 
@@ -176,6 +192,10 @@ impl Server {
             .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
+}
+
+fn text(run: &Value, name: &str) -> String {
+    run[name].as_str().expect("run.json names it").to_owned()
 }
 
 async fn bring_up(directory: &tempfile::TempDir, options: &ServerOptions) -> (Child, Value) {

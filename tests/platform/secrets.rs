@@ -1,0 +1,197 @@
+//! No token, code, key, state, verifier or link secret in any log line, at trace level, nor readable in the
+//! store (`reliability.md` A13, A14).
+
+use std::{fs, path::Path, process::Stdio};
+
+use latchkey_tests::{Browser, Sandbox, Server, ServerOptions, process};
+use regex::Regex;
+use serde_json::json;
+
+/// Everything below a directory that is a file.
+fn files(directory: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn no_secret_is_logged_or_stored_readable() {
+    let sandbox = Sandbox::start(&["access_lifetime_s=5"]).await;
+    let options = ServerOptions::default().with_log("trace");
+    let mut server = Server::start(options).await;
+    server.sandbox_config(&sandbox).await;
+    let partner = server.partner("test").await;
+    let account = partner.account("user-1").await;
+    let session = partner.begin_connect(&account).await;
+    let link = session["connect_url"].as_str().unwrap().to_owned();
+    let mut browser = Browser::new();
+    browser.consent(&link, "user-1").await;
+    partner
+        .call("GET", "/sandbox/profile", "user-1", &[], None)
+        .await
+        .data();
+    partner
+        .call(
+            "POST",
+            "/sandbox/messages",
+            "user-1",
+            &[],
+            Some(json!({ "text": "canary-body-7719" })),
+        )
+        .await
+        .data();
+    sandbox.wait("token_refresh", 2).await;
+    // Errors too: a provider that refuses, and a call that fails.
+    sandbox.revoke_all().await;
+    partner
+        .call("GET", "/sandbox/profile", "user-1", &[], None)
+        .await;
+    partner
+        .send("DELETE", &format!("/accounts/{account}"), None)
+        .await
+        .data();
+    server.stop().await;
+
+    let mut secrets: Vec<String> = vec![
+        partner.key.clone(),
+        "sandbox-secret".into(),
+        "canary-body-7719".into(),
+        server.operator_token.clone(),
+        link.rsplit('/').next().unwrap().to_owned(),
+    ];
+    // What travelled in redirects: states, codes, challenges.
+    secrets.extend(browser.seen.iter().flat_map(|url| {
+        url.query_pairs()
+            .filter(|(name, _)| matches!(name.as_ref(), "state" | "code"))
+            .map(|(_, value)| value.into_owned())
+            .collect::<Vec<_>>()
+    }));
+    secrets.extend(browser.cookies.values().cloned());
+    assert!(secrets.len() >= 8, "{}", secrets.len());
+    let tokens = Regex::new(r"sbx_(at|rt)_").unwrap();
+    let log = server.process.log();
+    assert!(
+        log.contains("TRACE") || log.contains("\"level\":\"TRACE\""),
+        "the log is at trace level"
+    );
+    for secret in &secrets {
+        assert!(secret.len() >= 8, "'{secret}' is too short to look for");
+        assert!(
+            !log.contains(secret.as_str()),
+            "the log holds a secret of {} characters",
+            secret.len()
+        );
+    }
+    assert!(!tokens.is_match(&log), "the log holds a provider's token");
+
+    nothing_readable_in(&server.data_dir(), &secrets, &tokens);
+}
+
+/// No file of the data directory shows a secret, but those two that are for their owner's eyes.
+fn nothing_readable_in(directory: &Path, secrets: &[String], tokens: &Regex) {
+    for path in files(directory)
+        .into_iter()
+        .filter(|p| !p.ends_with("key") && !p.ends_with("run.json"))
+    {
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        assert!(
+            !tokens.is_match(&text),
+            "{} holds a provider's token",
+            path.display()
+        );
+        for secret in secrets {
+            assert!(
+                !text.contains(secret.as_str()),
+                "{} holds a secret",
+                path.display()
+            );
+        }
+    }
+}
+
+/// Ciphertext moved to another row is refused and counted; the other grant goes on.
+#[tokio::test]
+async fn moved_ciphertext_is_refused_and_counted() {
+    let sandbox = Sandbox::start(&[]).await;
+    let mut server = Server::start(ServerOptions::default()).await;
+    server.sandbox_config(&sandbox).await;
+    let partner = server.partner("test").await;
+    partner.connected("user-1").await;
+    partner.connected("user-2").await;
+    server.stop().await;
+    swap(&server.data_dir().join("latchkey.db"));
+    server.restart().await;
+    for user in ["user-1", "user-2"] {
+        let answer = partner
+            .call("GET", "/sandbox/profile", user, &[], None)
+            .await;
+        assert!(
+            answer.status >= 400,
+            "{user} was answered with another's token: {}",
+            answer.text()
+        );
+    }
+    let counted = server
+        .metric("latchkey_aead_failures_total", &["grant_secrets"])
+        .await;
+    assert!(counted >= 2.0, "{counted}");
+    assert_eq!(sandbox.count("api_calls").await, 0, "nothing went out");
+}
+
+/// Exchanges the sealed tokens of the two grants, as somebody with write access to the file could.
+fn swap(database: &Path) {
+    let script = "import sqlite3,sys\n\
+        c=sqlite3.connect(sys.argv[1])\n\
+        rows=c.execute('select grant_id,sealed from grant_secrets order by grant_id').fetchall()\n\
+        assert len(rows)==2\n\
+        for (g,_),(_,s) in zip(rows,reversed(rows)): c.execute('update grant_secrets set sealed=? where grant_id=?',(s,g))\n\
+        c.commit()";
+    let done = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(database)
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(done.success());
+}
+
+/// A corrupt key file stops the start and is named; its content is not shown.
+#[tokio::test]
+async fn a_corrupt_key_file_is_named() {
+    let mut server = Server::start(ServerOptions::default()).await;
+    server.stop().await;
+    let key = server.data_dir().join("key");
+    let content = fs::read_to_string(&key).unwrap();
+    let broken = content.trim_end().trim_end_matches('=').to_owned() + "!!";
+    fs::write(&key, &broken).unwrap();
+    let directory = server.data_dir().display().to_string();
+    let said = process::run(
+        &[
+            "serve",
+            "--data-dir",
+            &directory,
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ],
+        &[],
+        "",
+    )
+    .await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.stderr.contains(&key.display().to_string()),
+        "{}",
+        said.stderr
+    );
+    let secret = broken.split_whitespace().last().unwrap();
+    assert!(!said.stderr.contains(secret), "the message shows the key");
+}
