@@ -1,0 +1,338 @@
+//! One attempt at refreshing a grant, from the claim to its end (`architecture.md` §6, steps 1 to 4). It runs
+//! as a task of its own to its end, whoever stops waiting for it.
+
+use std::sync::Arc;
+
+use latchkey_domain::{
+    AttemptId, Timestamp,
+    refresh::{ClaimDecision, Class, Ended, Need, RotationRules, may_send},
+};
+use latchkey_oauth::{
+    HttpAnswer, HttpError, HttpRequest, OauthSpec, Template, TokenError,
+    answer::{Asked, TOKEN_ANSWER_BYTES, parse_tokens},
+    refresh_request,
+    template::Source,
+};
+use latchkey_store::{GrantClaim, GrantRow, JsonMap, LoadedGrant, StoreError};
+use latchkey_telemetry::{Chain, RefreshOutcome};
+
+use super::{
+    closing::{Closed, Failure},
+    fault,
+    moment::Moment,
+    protocol::{Blocked, Protocol},
+    refresher::{FreshToken, NotFresh},
+};
+use crate::client::OauthClient;
+
+/// How an attempt ended, for everyone who waited for it.
+#[derive(Debug)]
+pub(super) enum End {
+    /// New tokens are in the store.
+    Landed {
+        /// They.
+        token: FreshToken,
+    },
+    /// New tokens are in the store, and will be revoked: the connection was deleted meanwhile.
+    Revoking,
+    /// The row is not as it was read: somebody else claimed, landed or closed. Read it again.
+    Moved,
+    /// It was not to be claimed after all.
+    NotNow(ClaimDecision),
+    /// No send slot came free, or the process stops.
+    NoSlot,
+    /// Something on our side is in the way; nothing was claimed.
+    Blocked(Blocked),
+    /// The attempt is closed, without new tokens.
+    Closed(Closed),
+    /// The store failed before anything was sent.
+    Store(StoreError),
+    /// It ended without an outcome, as its process stops; the journal or the next process has it.
+    Crashed,
+}
+
+impl End {
+    /// What one who waited since `now` is told.
+    pub(super) fn as_not_fresh(&self, now: Timestamp) -> NotFresh {
+        let unavailable = |at: Timestamp| NotFresh::Unavailable {
+            retry_after: now.until(at),
+        };
+        match self {
+            Self::Closed(closed) => match (closed.dead, &closed.paused) {
+                (Some(reason), _) => NotFresh::NeedsReauth {
+                    reason: reason.as_str().to_owned(),
+                },
+                (None, Some(reason)) => NotFresh::Operator {
+                    reason: reason.clone(),
+                },
+                (None, None) => unavailable(closed.retry_at.unwrap_or(now)),
+            },
+            Self::Blocked(blocked) => blocked.clone().into(),
+            Self::Store(error) => NotFresh::Store(error.clone()),
+            Self::Revoking => NotFresh::Gone,
+            Self::NotNow(ClaimDecision::Busy(at) | ClaimDecision::Later(at)) => unavailable(*at),
+            Self::Landed { .. } | Self::Moved | Self::NotNow(_) | Self::NoSlot | Self::Crashed => {
+                unavailable(now)
+            }
+        }
+    }
+}
+
+/// An attempt that was claimed.
+#[derive(Debug)]
+pub(super) struct Claimed {
+    /// The row as it was read before the claim.
+    pub(super) row: GrantRow,
+    pub(super) attempt: AttemptId,
+    pub(super) rules: RotationRules,
+    /// The doubt that the claim carries on.
+    pub(super) doubt: bool,
+    /// From when the grace counts.
+    pub(super) first_claim_at: Timestamp,
+    pub(super) moment: Moment,
+}
+
+/// Everything that sending needs, made before the claim: what fails on our side fails without one.
+struct Prepared {
+    client: Arc<OauthClient>,
+    current: FreshToken,
+    request: HttpRequest,
+}
+
+impl Protocol {
+    /// Runs one attempt.
+    pub(super) async fn attempt(&self, loaded: LoadedGrant, need: Need, moment: Moment) -> End {
+        let Some(_slot) = self.slot(need).await else {
+            return End::NoSlot;
+        };
+        match self.claim(loaded, need, moment).await {
+            Ok((claimed, prepared)) => self.send(claimed, prepared).await,
+            Err(end) => end,
+        }
+    }
+
+    async fn claim(
+        &self,
+        loaded: LoadedGrant,
+        need: Need,
+        moment: Moment,
+    ) -> Result<(Claimed, Prepared), End> {
+        let clock = &*self.ctx.clock;
+        let client = self.client(&loaded.row).await.map_err(End::Blocked)?;
+        // Decided again: a slot may have been long in coming.
+        let decision = self.decide(&loaded.row, &client, need, moment.now(clock));
+        let (doubt, first_claim_at) = match decision.map_err(End::Blocked)? {
+            ClaimDecision::Claim {
+                doubt,
+                first_claim_at,
+            } => (doubt, first_claim_at),
+            other => return Err(End::NotNow(other)),
+        };
+        let prepared = self.prepare(&loaded, client).await.map_err(End::Blocked)?;
+        let claimed = Claimed {
+            attempt: AttemptId::new(self.ctx.now(), &*self.ctx.entropy),
+            rules: self.rules(&loaded.row).await,
+            row: loaded.row,
+            doubt,
+            first_claim_at,
+            moment,
+        };
+        // Before the claim is written: what passes while it is counts against the sending.
+        let begun = clock.monotonic();
+        match self.ctx.store.claim_grant(self.claim_of(&claimed)).await {
+            Ok(true) => {}
+            Ok(false) => return Err(End::Moved),
+            Err(error) => {
+                // It may be in the row all the same.
+                self.close(&claimed, Failure::unsent()).await;
+                return Err(End::Store(error));
+            }
+        }
+        fault::point("refresh::before_send");
+        if !may_send(begun, clock.monotonic(), &self.timings) {
+            tracing::warn!(grant = %claimed.row.id, "claim too old to be sent");
+            self.close(&claimed, Failure::unsent()).await;
+            return Err(End::Moved);
+        }
+        Ok((claimed, prepared))
+    }
+
+    fn claim_of(&self, claimed: &Claimed) -> GrantClaim {
+        GrantClaim {
+            grant: claimed.row.key(),
+            rev: claimed.row.rev,
+            attempt: claimed.attempt,
+            holder: self.holder,
+            lease: self.timings.lease,
+            doubt: claimed.doubt,
+            first_claim_at: claimed.first_claim_at,
+        }
+    }
+
+    async fn prepare(
+        &self,
+        loaded: &LoadedGrant,
+        client: Arc<OauthClient>,
+    ) -> Result<Prepared, Blocked> {
+        let current = self.tokens(loaded).await?;
+        let spec = client.spec().map_err(Blocked::Client)?;
+        let connection = self.connection_params(&loaded.row, spec).await?;
+        let caller = client.client(&connection, &current.tokens.extra);
+        let request = refresh_request(spec, &caller, &current.tokens);
+        let request = request.map_err(|e| Blocked::Request(Arc::new(e)))?;
+        Ok(Prepared {
+            client,
+            current,
+            request,
+        })
+    }
+
+    /// What was asked of the end user before connecting, if refreshing needs it: it is with the connection,
+    /// and few providers put it into these requests.
+    async fn connection_params(
+        &self,
+        row: &GrantRow,
+        spec: &OauthSpec,
+    ) -> Result<JsonMap, Blocked> {
+        let url = spec.refresh.url.as_ref().unwrap_or(&spec.token.url);
+        let mut slots = std::iter::once(url)
+            .chain(spec.refresh.params.values())
+            .flat_map(Template::slots);
+        if !slots.any(|(source, _)| source == Source::Connection) {
+            return Ok(JsonMap::default());
+        }
+        let found = self.ctx.store.get_connection(row.partner_id, row.connection_id);
+        let found = found.await.map_err(Blocked::Store)?;
+        Ok(found.map(|connection| connection.row.params).unwrap_or_default())
+    }
+
+    /// Sends once; whatever comes of it, the attempt ends here.
+    async fn send(&self, claimed: Claimed, prepared: Prepared) -> End {
+        let Prepared {
+            client,
+            current,
+            request,
+        } = prepared;
+        let sent = self
+            .ctx
+            .http
+            .send(request, self.timings.timeout, TOKEN_ANSWER_BYTES);
+        let answer = fault::while_sending(sent).await;
+        fault::point("refresh::after_answer");
+        let failure = match answer {
+            Ok(answer) => match self.read(&claimed, &client, &current, &answer) {
+                Ok(tokens) => return self.land(&claimed, tokens).await,
+                Err(refusal) => {
+                    let class = refusal.class_after(claimed.row.failures);
+                    let mut failure = Failure::refused(&refusal, class);
+                    if class == Class::Operator {
+                        failure.paused = self.pause(&client, &refusal).await;
+                    }
+                    failure
+                }
+            },
+            Err(error) => {
+                tracing::warn!(
+                    grant = %claimed.row.id, provider = claimed.row.provider, error = %Chain(&error),
+                    "token request without an answer"
+                );
+                Failure::unanswered(&error)
+            }
+        };
+        self.close(&claimed, failure).await
+    }
+
+    fn read(
+        &self,
+        claimed: &Claimed,
+        client: &OauthClient,
+        current: &FreshToken,
+        answer: &HttpAnswer,
+    ) -> Result<latchkey_oauth::TokenSet, TokenError> {
+        let now = claimed.moment.now(&*self.ctx.clock);
+        match client.spec() {
+            Ok(spec) => parse_tokens(spec, answer, Asked::Refresh(&current.tokens), now),
+            // The request was built from it a moment ago, and the catalogue does not change.
+            Err(_) => Err(TokenError {
+                status: answer.status.as_u16(),
+                code: "no_provider".to_owned(),
+                description: None,
+                class: Class::Transient,
+                suspicious: false,
+                ended: Ended::Unknown,
+            }),
+        }
+    }
+
+    /// Pauses the auth config that the provider refused, unless its credentials are others by now. Says why
+    /// it is paused.
+    async fn pause(&self, client: &OauthClient, refusal: &TokenError) -> Option<String> {
+        let used = &client.config;
+        let current = self.ctx.store.get_auth_config(used.partner_id, used.id).await;
+        match current {
+            Ok(Some(row)) if row.version == used.version => {
+                crate::client::pause(&self.ctx, client, &refusal.code).await;
+                Some(refusal.code.clone())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Failure {
+    /// Nothing left this process, and nothing failed.
+    fn unsent() -> Self {
+        Self {
+            ended: Ended::NotSent,
+            // Not transient: that would count as a failure and begin a back-off.
+            class: Class::RateLimited(Timestamp::default()),
+            outcome: RefreshOutcome::NotSent,
+            shown: None,
+            paused: None,
+        }
+    }
+
+    /// The provider answered, and not with tokens.
+    fn refused(refusal: &TokenError, class: Class) -> Self {
+        let outcome = match (refusal.ended, class) {
+            (Ended::Unknown, _) => RefreshOutcome::InDoubt,
+            (Ended::NotSent, _) => RefreshOutcome::NotSent,
+            (Ended::Refused, Class::Permanent) => RefreshOutcome::NeedsReauth,
+            (Ended::Refused, Class::Operator) => RefreshOutcome::Operator,
+            (Ended::Refused, Class::RateLimited(_)) => RefreshOutcome::RateLimited,
+            (Ended::Refused, Class::Transient) => RefreshOutcome::Transient,
+        };
+        let shown = match &refusal.description {
+            Some(words) => format!("{}: {words}", refusal.code),
+            None => refusal.code.clone(),
+        };
+        Self {
+            ended: refusal.ended,
+            class,
+            outcome,
+            shown: Some(shown),
+            paused: None,
+        }
+    }
+
+    /// No answer came, or none that is taken.
+    fn unanswered(error: &HttpError) -> Self {
+        let (ended, outcome) = match error {
+            HttpError::NotSent { .. } => (Ended::NotSent, RefreshOutcome::NotSent),
+            // A 4xx ends an attempt, however long it is.
+            HttpError::TooLarge { status, .. } if (400..500).contains(status) => {
+                (Ended::Refused, RefreshOutcome::Transient)
+            }
+            HttpError::Lost { .. } | HttpError::TooLarge { .. } => {
+                (Ended::Unknown, RefreshOutcome::InDoubt)
+            }
+        };
+        Self {
+            ended,
+            class: Class::Transient,
+            outcome,
+            shown: Some(error.to_string()),
+            paused: None,
+        }
+    }
+}

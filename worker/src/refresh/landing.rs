@@ -1,0 +1,255 @@
+//! An answer on its way into the store: sealed, kept in the journal, landed by version alone. From the moment
+//! it came this process holds the only copy of tokens whose predecessors may be dead, so it goes on trying
+//! for as long as it lives, and leaves the rest to the journal.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use latchkey_domain::{JobId, backoff::Backoff, refresh, states::JobState};
+use latchkey_jobs::{Job, JobKind, PayloadError, kinds::RevokeGrant};
+use latchkey_oauth::TokenSet;
+use latchkey_store::{GrantRow, JobRow, Landed};
+use latchkey_telemetry::{Chain, RefreshOutcome};
+use secrecy::ExposeSecret;
+
+use super::{
+    attempt::{Claimed, End},
+    fault,
+    journal::Ticket,
+    protocol::Protocol,
+    record::{Entry, Head},
+    refresher::FreshToken,
+};
+
+/// A commit that takes longer lets the journal be synced to the disk: something is wrong with the store, and
+/// the machine may be next.
+const SLOW_COMMIT: Duration = Duration::from_secs(1);
+/// Waits between tries while the store is away.
+const STORE_AWAY: Backoff = Backoff {
+    base: Duration::from_millis(100),
+    cap: Duration::from_secs(5),
+};
+/// How long a finished revocation of ours is shown in the store: a month, as a partner's own.
+const REVOCATION_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+impl Protocol {
+    /// Brings an answer home.
+    pub(super) async fn land(&self, claimed: &Claimed, tokens: TokenSet) -> End {
+        let Some(entry) = self.seal(claimed, &tokens).await else {
+            return End::Crashed;
+        };
+        let ticket = match self.journal.keep(&entry) {
+            Ok(ticket) => Some(ticket),
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "answer not kept in the journal, only in memory");
+                None
+            }
+        };
+        self.count_entries();
+        fault::point("refresh::before_commit");
+        let Some(landed) = self.store_answer(claimed, &entry, ticket.as_ref()).await else {
+            return End::Crashed;
+        };
+        fault::point("refresh::after_commit");
+        if let Some(ticket) = ticket {
+            ticket.passed();
+        }
+        self.count_entries();
+        self.landed(claimed, tokens, landed).await
+    }
+
+    /// Seals the new tokens for the version they will be. The data key was at hand for the old ones; if it
+    /// is not any more, nothing but memory holds them, and only the end of the process stops the tries.
+    async fn seal(&self, claimed: &Claimed, tokens: &TokenSet) -> Option<Entry> {
+        let grant = claimed.row.key();
+        let (id, version) = (grant.id.to_string(), claimed.row.version + 1);
+        let bytes = tokens.to_bytes();
+        let sealed = self.until_stored("answer not sealed", true, || {
+            let sealer = &self.ctx.sealer;
+            sealer.seal(
+                grant.partner_id,
+                "grant_secrets",
+                "sealed",
+                &id,
+                version,
+                bytes.expose_secret(),
+            )
+        });
+        // The refresh token may end before the access token does.
+        let end = [tokens.expires_at, tokens.refresh_expires_at];
+        let end = end.into_iter().flatten().min();
+        let due_at = end
+            .filter(|_| tokens.refresh.is_some())
+            .map(|end| refresh::due_at(grant.id, version, tokens.issued_at, end));
+        Some(Entry {
+            sealed: sealed.await?,
+            head: Head {
+                grant,
+                generation: claimed.row.version,
+                attempt: claimed.attempt,
+                issued_at: tokens.issued_at,
+                expires_at: tokens.expires_at,
+                due_at,
+                refreshable: tokens.refresh.is_some(),
+            },
+        })
+    }
+
+    async fn store_answer(
+        &self,
+        claimed: &Claimed,
+        entry: &Entry,
+        ticket: Option<&Ticket>,
+    ) -> Option<Landed> {
+        let write = self.until_stored("answer not stored", ticket.is_none(), || {
+            let now = claimed.moment.now(&*self.ctx.clock);
+            self.ctx.store.land_grant(entry.landing(now))
+        });
+        let mut write = std::pin::pin!(write);
+        let landed = match tokio::time::timeout(SLOW_COMMIT, &mut write).await {
+            Ok(landed) => landed,
+            Err(_) => {
+                self.sync_journal().await;
+                write.await
+            }
+        };
+        if landed.is_none() {
+            self.sync_journal().await;
+        }
+        landed
+    }
+
+    async fn landed(&self, claimed: &Claimed, tokens: TokenSet, landed: Landed) -> End {
+        let (row, grant) = (&claimed.row, claimed.row.key());
+        let metrics = &self.ctx.metrics;
+        let Landed::Stored { version, revoking } = landed else {
+            metrics.refresh(&row.provider, RefreshOutcome::Stale);
+            tracing::info!(%grant.id, row.version, "answer overtaken by another attempt");
+            return End::Moved;
+        };
+        metrics.refresh(&row.provider, RefreshOutcome::Refreshed);
+        if let Some(end) = row.expires_at {
+            let now = claimed.moment.now(&*self.ctx.clock);
+            let lead = (end > now).then(|| now.until(end));
+            metrics.refresh_landed(&row.provider, lead);
+        }
+        if revoking {
+            self.changed(grant).await;
+            self.revoke(row).await;
+            return End::Revoking;
+        }
+        let tokens = Arc::new(tokens);
+        let token = FreshToken { tokens, version };
+        let monotonic = self.ctx.clock.monotonic();
+        self.warm.put(grant, token.clone(), monotonic).await;
+        self.ctx.signals.publish(grant.id.as_u128()).await;
+        tracing::debug!(%grant.id, provider = row.provider, version, "grant refreshed");
+        End::Landed { token }
+    }
+
+    /// What landed on a deleted connection is revoked at once. The job that the deletion wrote may have
+    /// ended, so there is one more; revoking twice harms nothing.
+    pub(super) async fn revoke(&self, row: &GrantRow) {
+        let stored = self
+            .until_stored("revocation not queued", false, || async {
+                match self.revocation(row) {
+                    Ok((job, row)) => self.ctx.store.insert_job(row).await.map(|_| Some(job)),
+                    // Ids always serialize.
+                    Err(_) => Ok(None),
+                }
+            })
+            .await;
+        if let Some(Some(job)) = stored
+            && let Err(error) = self.ctx.queue.push(job).await
+        {
+            tracing::debug!(error = %Chain(&error), "revocation left to the reconciler");
+        }
+    }
+
+    fn revocation(&self, grant: &GrantRow) -> Result<(Job, JobRow), PayloadError> {
+        let now = self.ctx.now();
+        let kind = RevokeGrant {
+            grant: grant.id,
+            connection: grant.connection_id,
+        };
+        let id = JobId::new(now, &*self.ctx.entropy);
+        let mut job = Job::new(id, grant.partner_id, &kind, now)?;
+        job.durable = true;
+        let row = JobRow {
+            id,
+            partner_id: grant.partner_id,
+            kind: RevokeGrant::KIND.to_owned(),
+            urgency: RevokeGrant::URGENCY.as_str().to_owned(),
+            state: JobState::Queued,
+            visible: false,
+            account_id: Some(grant.account_id),
+            provider: Some(grant.provider.clone()),
+            service: None,
+            action: None,
+            payload: job.payload.clone(),
+            sealed: None,
+            result: None,
+            error_code: None,
+            error: None,
+            attempts: 0,
+            run_at: now,
+            wake_at: Some(now),
+            dispatched_at: None,
+            claim: None,
+            lease_until: None,
+            deadline_at: None,
+            request_id: None,
+            created_at: now,
+            started_at: None,
+            completed_at: None,
+            expires_at: Some(now + REVOCATION_KEPT),
+        };
+        Ok((job, row))
+    }
+
+    /// Tries until the store takes it. `None` once the process stops and the store is still away, unless
+    /// there is no other copy: then only the end of the process ends it.
+    pub(super) async fn until_stored<T, E, F>(
+        &self,
+        what: &'static str,
+        only_copy: bool,
+        mut write: impl FnMut() -> F,
+    ) -> Option<T>
+    where
+        E: std::error::Error + 'static,
+        F: Future<Output = Result<T, E>>,
+    {
+        let stop = self.ctx.stopper.finishing();
+        let mut failures = 0;
+        loop {
+            let error = match write().await {
+                Ok(done) => return Some(done),
+                Err(error) => error,
+            };
+            failures += 1;
+            let wait = STORE_AWAY.wait(failures, &*self.ctx.entropy);
+            tracing::warn!(failures, error = %Chain(&error), "{what}");
+            if !only_copy && stop.is_cancelled() {
+                return None;
+            }
+            // A stop cuts the wait short, for one last try.
+            if stop.is_cancelled() {
+                tokio::time::sleep(wait).await;
+            } else {
+                stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            }
+        }
+    }
+
+    /// Brings the journal to the disk; what cannot be is said, and goes on in memory.
+    pub(super) async fn sync_journal(&self) {
+        if let Err(error) = self.journal.sync().await {
+            tracing::error!(error = %Chain(&error), "journal not synced");
+        }
+    }
+
+    /// Shows how many answers wait.
+    pub(super) fn count_entries(&self) {
+        let waiting = u64::try_from(self.journal.len()).unwrap_or(u64::MAX);
+        self.ctx.metrics.journal_entries(waiting);
+    }
+}

@@ -1,0 +1,81 @@
+//! [`Warm`]: token sets that were opened lately, so that a call on a warm grant costs neither a query nor a
+//! decryption. An entry is trusted for a second; then the row is read again, and opened again only if the
+//! version moved on.
+
+use std::time::Duration;
+
+use latchkey_domain::{GrantId, Timestamp};
+use latchkey_store::GrantKey;
+use moka::future::Cache;
+
+use super::refresher::FreshToken;
+
+/// Opened token sets kept: some 3 KiB each, 30 MiB in all.
+const KEPT: u64 = 10_000;
+/// How long an entry is trusted without reading the row. Disconnecting and refreshing elsewhere show after
+/// it at the latest; within this process they show at once.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+/// A bounded cache of opened tokens.
+#[derive(Debug)]
+pub(super) struct Warm {
+    tokens: Cache<GrantId, Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    grant: GrantKey,
+    token: FreshToken,
+    // When the row was last seen at this version, by the monotonic clock.
+    seen_at: Duration,
+}
+
+impl Warm {
+    pub(super) fn new() -> Self {
+        Self {
+            tokens: Cache::new(KEPT),
+        }
+    }
+
+    /// The grant's token if it lives at `now` and its row was read a moment ago.
+    pub(super) async fn get(
+        &self,
+        grant: GrantKey,
+        now: Timestamp,
+        monotonic: Duration,
+    ) -> Option<FreshToken> {
+        let entry = self.tokens.get(&grant.id).await?;
+        let trusted = monotonic.saturating_sub(entry.seen_at) < TRUSTED_FOR;
+        (entry.grant == grant && trusted && entry.token.lives(now)).then_some(entry.token)
+    }
+
+    /// The grant's opened token of this version, which was just read from the row.
+    pub(super) async fn opened(
+        &self,
+        grant: GrantKey,
+        version: i64,
+        monotonic: Duration,
+    ) -> Option<FreshToken> {
+        let entry = self.tokens.get(&grant.id).await?;
+        if entry.grant != grant || entry.token.version != version {
+            return None;
+        }
+        self.put(grant, entry.token.clone(), monotonic).await;
+        Some(entry.token)
+    }
+
+    /// Keeps a token that was read or landed at `monotonic`.
+    pub(super) async fn put(&self, grant: GrantKey, token: FreshToken, monotonic: Duration) {
+        let entry = Entry {
+            grant,
+            token,
+            seen_at: monotonic,
+        };
+        self.tokens.insert(grant.id, entry).await;
+    }
+
+    /// Forgets a grant's token: it is dead, refused or gone.
+    pub(super) async fn forget(&self, grant: GrantKey) {
+        self.tokens.invalidate(&grant.id).await;
+    }
+}
