@@ -1,0 +1,105 @@
+//! Durable jobs from requests: the row first, then the wake-up. A wake-up that is lost or refused costs
+//! time only: the scheduler pushes the row again at its `wake_at`.
+
+use std::time::Duration;
+
+use latchkey_domain::{JobId, PartnerId, RequestId, states::JobState};
+use latchkey_jobs::{Job, JobKind, kinds::RevokeGrant};
+use latchkey_store::{Connection, JobRow};
+use latchkey_telemetry::Chain;
+
+use crate::{error::ApiError, state::Api};
+
+/// When the scheduler pushes a job that was pushed once and is still queued: the wake-up was lost then.
+const WAKE_AGAIN: Duration = Duration::from_secs(15);
+
+/// The row of a job of this kind that begins now and that its partner does not see.
+pub(crate) fn row<K: JobKind>(
+    api: &Api,
+    partner: PartnerId,
+    request_id: RequestId,
+    kind: &K,
+) -> Result<JobRow, ApiError> {
+    let now = api.ctx.now();
+    let job = Job::new(JobId::new(now, &*api.ctx.entropy), partner, kind, now)?;
+    Ok(JobRow {
+        id: job.id,
+        partner_id: partner,
+        kind: job.kind,
+        urgency: job.urgency.as_str().to_owned(),
+        state: JobState::Queued,
+        visible: false,
+        account_id: None,
+        provider: None,
+        service: None,
+        action: None,
+        payload: job.payload,
+        sealed: None,
+        result: None,
+        error_code: None,
+        error: None,
+        attempts: 0,
+        run_at: now,
+        // Whoever makes the row pushes it.
+        wake_at: Some(now + WAKE_AGAIN),
+        dispatched_at: Some(now),
+        claim: None,
+        lease_until: None,
+        deadline_at: None,
+        request_id: Some(request_id.to_string()),
+        created_at: now,
+        started_at: None,
+        completed_at: None,
+        expires_at: None,
+    })
+}
+
+/// The wake-up of a row. Nothing sealed travels: the worker reads the row.
+pub(crate) fn wake_up<K: JobKind>(api: &Api, row: &JobRow, request_id: RequestId) -> Job {
+    Job {
+        id: row.id,
+        kind: row.kind.clone(),
+        urgency: K::URGENCY,
+        partner: row.partner_id,
+        payload: row.payload.clone(),
+        sealed: None,
+        reply_to: None,
+        deadline: None,
+        durable: true,
+        queued_at: api.ctx.now(),
+        request_id: Some(request_id),
+    }
+}
+
+/// Pushes a wake-up. A queue that is full or away is no error: the row is there.
+pub(crate) async fn push(api: &Api, job: Job) {
+    let id = job.id;
+    if let Err(error) = api.ctx.queue.push(job).await {
+        tracing::info!(job_id = %id, error = %Chain(&error), "the scheduler will push this job");
+    }
+}
+
+/// Makes and pushes the job that revokes a disconnected connection at its provider. The partner sees it
+/// under `/jobs`, with the receipt.
+pub(crate) async fn revoke(
+    api: &Api,
+    connection: &Connection,
+    request_id: RequestId,
+) -> Result<JobId, ApiError> {
+    let kind = RevokeGrant {
+        grant: connection.grant.id,
+        connection: connection.row.id,
+    };
+    let row = JobRow {
+        visible: true,
+        account_id: Some(connection.row.account_id),
+        provider: Some(connection.row.provider.clone()),
+        action: Some("revoke".to_owned()),
+        ..row(api, connection.row.partner_id, request_id, &kind)?
+    };
+    let job = wake_up::<RevokeGrant>(api, &row, request_id);
+    let id = row.id;
+    api.ctx.store.insert_job(row).await?;
+    push(api, job).await;
+    Ok(id)
+}

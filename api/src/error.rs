@@ -1,0 +1,366 @@
+//! [`ApiError`]: everything that a request can be refused with, and the one place where that becomes HTTP.
+//!
+//! A handler returns an `ApiError`; it travels as an extension of an empty response, and
+//! [`crate::layers::frame`] renders it, because only that layer knows the request's id. What went wrong
+//! inside (a source) is logged there, once, with its whole chain; the body never tells it.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::response::{IntoResponse, Response};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use latchkey_domain::RequestId;
+use latchkey_jobs::{PayloadError, PushError};
+use latchkey_runtime::SealError;
+use latchkey_store::StoreError;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])+ $name:ident = $text:literal $status:ident,)+) => {
+        /// The machine-readable codes, each with its HTTP status.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
+        pub enum Code { $($(#[$doc])+ #[serde(rename = $text)] $name,)+ }
+
+        impl Code {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The code as clients read it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+
+            /// The code of this text, as a worker's answer names it.
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$name),)+ _ => None }
+            }
+
+            /// The HTTP status it goes with.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request itself is wrong; `details` names the fields.
+    InvalidRequest = "INVALID_REQUEST" BAD_REQUEST,
+    /// No key, a malformed one, or one that is not (any more) valid.
+    Unauthorized = "UNAUTHORIZED" UNAUTHORIZED,
+    /// The partner's payment is late.
+    PaymentPastDue = "PAYMENT_PAST_DUE" UNAUTHORIZED,
+    /// The key belongs to nobody who is a partner.
+    PartnerRequired = "PARTNER_REQUIRED" FORBIDDEN,
+    /// The partner was suspended.
+    PartnerSuspended = "PARTNER_SUSPENDED" FORBIDDEN,
+    /// The service is switched off for this connection, or was not granted.
+    ServiceDisabled = "SERVICE_DISABLED" FORBIDDEN,
+    /// A test key reaches the sandbox only.
+    TestKeyOnlySandbox = "TEST_KEY_ONLY_SANDBOX" FORBIDDEN,
+    /// There is no such thing, or it is another partner's.
+    NotFound = "NOT_FOUND" NOT_FOUND,
+    /// The account is connected to nothing at this provider.
+    ConnectionNotFound = "CONNECTION_NOT_FOUND" NOT_FOUND,
+    /// The path exists, with other methods.
+    MethodNotAllowed = "METHOD_NOT_ALLOWED" METHOD_NOT_ALLOWED,
+    /// There is one already.
+    AlreadyExists = "ALREADY_EXISTS" CONFLICT,
+    /// It is not possible as things stand; the text says what stands in the way.
+    Conflict = "CONFLICT" CONFLICT,
+    /// The first request with this idempotency key is still running.
+    IdempotencyInFlight = "IDEMPOTENCY_IN_FLIGHT" CONFLICT,
+    /// The end user must connect again; `reason` says why.
+    NeedsReauth = "NEEDS_REAUTH" CONFLICT,
+    /// The connect session ended.
+    SessionExpired = "SESSION_EXPIRED" GONE,
+    /// The body is too large.
+    PayloadTooLarge = "PAYLOAD_TOO_LARGE" PAYLOAD_TOO_LARGE,
+    /// The idempotency key was used with another request.
+    IdempotencyMismatch = "IDEMPOTENCY_MISMATCH" UNPROCESSABLE_ENTITY,
+    /// More calls a minute than the plan has.
+    RateLimited = "RATE_LIMITED" TOO_MANY_REQUESTS,
+    /// More calls a month than the plan has.
+    QuotaExceeded = "QUOTA_EXCEEDED" TOO_MANY_REQUESTS,
+    /// The provider asks for time.
+    ProviderRateLimited = "PROVIDER_RATE_LIMITED" TOO_MANY_REQUESTS,
+    /// Something failed in Latchkey; its log knows the request's id.
+    Internal = "INTERNAL" INTERNAL_SERVER_ERROR,
+    /// The provider answered with something unusable.
+    ProviderError = "PROVIDER_ERROR" BAD_GATEWAY,
+    /// The provider is not asked for a while, because it fails.
+    ProviderUnavailable = "PROVIDER_UNAVAILABLE" SERVICE_UNAVAILABLE,
+    /// Latchkey cannot take this now: it is stopping, full, or its store is.
+    Unavailable = "UNAVAILABLE" SERVICE_UNAVAILABLE,
+    /// The provider did not answer in time.
+    ProviderTimeout = "PROVIDER_TIMEOUT" GATEWAY_TIMEOUT,
+    /// A request that acts was sent and its answer was lost. It is not repeated.
+    OutcomeUnknown = "OUTCOME_UNKNOWN" GATEWAY_TIMEOUT,
+}
+
+impl Code {
+    /// Whether the request surely did nothing, so that the same request may be tried again under the same
+    /// idempotency key.
+    pub fn did_nothing(self) -> bool {
+        !matches!(
+            self,
+            Self::Internal | Self::ProviderError | Self::ProviderTimeout | Self::OutcomeUnknown
+        )
+    }
+}
+
+/// A field that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    /// Where: a member of the body (`metadata.plan`), a query parameter, or a header.
+    #[schema(example = "external_id")]
+    pub field: String,
+    /// What is wrong and what would be right.
+    #[schema(example = "must be 1 to 255 characters")]
+    pub problem: String,
+}
+
+/// Why a request was refused. Handlers return it; clones share the source.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}: {message}", code.as_str())]
+pub struct ApiError {
+    /// What programs read.
+    pub code: Code,
+    /// What people read: what is wrong and what to do about it.
+    pub message: String,
+    /// The fields that are wrong.
+    pub details: Vec<FieldError>,
+    /// Why a connection needs its user again.
+    pub reason: Option<String>,
+    /// When it makes sense to try again.
+    pub retry_after: Option<Duration>,
+    /// What went wrong inside: logged, never told.
+    #[source]
+    pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Wait before trying again when the store or a queue has no room: both are drained within seconds.
+const COME_BACK: Duration = Duration::from_secs(5);
+
+impl ApiError {
+    /// A refusal with this text.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            reason: None,
+            retry_after: None,
+            source: None,
+        }
+    }
+
+    /// 400 with no field to name.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, message)
+    }
+
+    /// 400 for one field.
+    pub fn field(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        let (field, problem) = (field.into(), problem.into());
+        Self {
+            details: vec![FieldError {
+                field: field.clone(),
+                problem: problem.clone(),
+            }],
+            ..Self::invalid(format!("{field}: {problem}"))
+        }
+    }
+
+    /// 404 for a thing of this name. Another partner's thing gives the very same.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Code::NotFound, format!("There is no such {what}."))
+    }
+
+    /// 500: a failure of ours. The source goes to the log.
+    pub fn internal(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            source: Some(Arc::new(source)),
+            ..Self::new(
+                Code::Internal,
+                "Latchkey failed to do this. Its log has the reason under this request id.",
+            )
+        }
+    }
+
+    /// 503: not now. The source goes to the log.
+    pub fn unavailable(
+        message: &str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            source: Some(Arc::new(source)),
+            ..Self::new(Code::Unavailable, message).retry_after(COME_BACK)
+        }
+    }
+
+    /// With `Retry-After`.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// With the reason why a connection needs its user.
+    #[must_use]
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// Its HTTP response, for the request of this id.
+    pub fn render(&self, request_id: RequestId) -> Response {
+        let body = ErrorBody {
+            ok: False,
+            error: &self.message,
+            error_code: self.code,
+            request_id: request_id.to_string(),
+            reason: self.reason.as_deref(),
+            details: &self.details,
+        };
+        // Texts and lists of texts always have a JSON form.
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = (self.code.status(), body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(wait) = self.retry_after {
+            // Rounded up, so that a client that obeys is not early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response
+    }
+}
+
+/// The body of every refusal.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorBody<'a> {
+    /// Always `false`.
+    #[schema(value_type = bool, example = false)]
+    ok: False,
+    /// What is wrong, for people.
+    error: &'a str,
+    /// What is wrong, for programs.
+    error_code: Code,
+    /// Which request: say it when you ask for help.
+    #[schema(example = "req_019aa000000070008000000000000000")]
+    request_id: String,
+    /// Why a connection needs its user again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// The fields that are wrong.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    details: &'a [FieldError],
+}
+
+/// `false` in JSON.
+struct False;
+impl Serialize for False {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bool(false)
+    }
+}
+
+/// An empty response that carries the error to [`crate::layers::frame`].
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        if error.is_full() || error.is_read_only() {
+            Self::unavailable("Latchkey's store cannot be written at the moment.", error)
+        } else {
+            Self::internal(error)
+        }
+    }
+}
+
+impl From<SealError> for ApiError {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Store { source, .. } => source.into(),
+            other => Self::internal(other),
+        }
+    }
+}
+
+impl From<PushError> for ApiError {
+    fn from(error: PushError) -> Self {
+        Self::unavailable(
+            "Latchkey has more work than it can queue. Try again shortly.",
+            error,
+        )
+    }
+}
+
+impl From<PayloadError> for ApiError {
+    fn from(error: PayloadError) -> Self {
+        Self::internal(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_read_back_with_the_published_statuses() {
+        let table: Vec<_> = Code::ALL
+            .iter()
+            .map(|c| format!("{} {}", c.status().as_u16(), c.as_str()))
+            .collect();
+        insta::assert_snapshot!(table.join("\n"), @r"
+        400 INVALID_REQUEST
+        401 UNAUTHORIZED
+        401 PAYMENT_PAST_DUE
+        403 PARTNER_REQUIRED
+        403 PARTNER_SUSPENDED
+        403 SERVICE_DISABLED
+        403 TEST_KEY_ONLY_SANDBOX
+        404 NOT_FOUND
+        404 CONNECTION_NOT_FOUND
+        405 METHOD_NOT_ALLOWED
+        409 ALREADY_EXISTS
+        409 CONFLICT
+        409 IDEMPOTENCY_IN_FLIGHT
+        409 NEEDS_REAUTH
+        410 SESSION_EXPIRED
+        413 PAYLOAD_TOO_LARGE
+        422 IDEMPOTENCY_MISMATCH
+        429 RATE_LIMITED
+        429 QUOTA_EXCEEDED
+        429 PROVIDER_RATE_LIMITED
+        500 INTERNAL
+        502 PROVIDER_ERROR
+        503 PROVIDER_UNAVAILABLE
+        503 UNAVAILABLE
+        504 PROVIDER_TIMEOUT
+        504 OUTCOME_UNKNOWN
+        ");
+        for code in Code::ALL {
+            assert_eq!(Code::parse(code.as_str()), Some(*code));
+        }
+    }
+
+    #[test]
+    fn a_source_is_never_told() {
+        let inner = std::io::Error::other("disk at /secret/path");
+        let response = ApiError::internal(inner).render(RequestId::from_u128(1));
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = futures::executor::block_on(axum::body::to_bytes(response.into_body(), 4096));
+        assert!(!String::from_utf8_lossy(&body.unwrap()).contains("secret"));
+    }
+}

@@ -1,0 +1,151 @@
+//! The OpenAPI 3.1 documents, made from the handlers: what is the same for every operation (errors,
+//! idempotency, who may ask) is added here once.
+
+use bytes::Bytes;
+use utoipa::{
+    OpenApi, PartialSchema, ToSchema,
+    openapi::{
+        Components, Content, Ref, RefOr, Response, ResponseBuilder,
+        path::{Operation, ParameterBuilder, ParameterIn},
+        schema::{ObjectBuilder, Type},
+        security::{
+            ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+        },
+    },
+};
+
+use crate::error::{Code, ErrorBody, FieldError};
+
+/// The tag of operations that need no key.
+pub(crate) const PUBLIC: &str = "public";
+
+/// What the partners' document begins with.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Latchkey",
+        description = "Holds OAuth grants for your users: connect accounts, keep their tokens fresh, and call \
+                       providers on their behalf. Answers are `{\"ok\":true,\"data\":…}`; refusals \
+                       `{\"ok\":false,\"error\",\"error_code\",\"request_id\",\"details\"?}`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(ErrorBody, FieldError, Code))
+)]
+struct Partners;
+
+/// What the operator's document begins with.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Latchkey, for its operator",
+        description = "Partners, their keys, and OAuth clients. Served on the admin listener, with the \
+                       operator's token as `Authorization: Bearer …`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(ErrorBody, FieldError, Code))
+)]
+struct Operator;
+
+/// The beginning of the partners' document.
+pub(crate) fn partners() -> utoipa::openapi::OpenApi {
+    let mut doc = Partners::openapi();
+    let key = "An API key, `sk_live_…` or `sk_test_…`.";
+    let mut plain = ApiKeyValue::new("x-api-key");
+    plain.description = Some(key.to_owned());
+    let components = doc.components.get_or_insert_with(Components::new);
+    components.add_security_scheme("bearer", bearer(key));
+    components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(plain)));
+    doc.security = Some(["bearer", "api_key"].map(required).to_vec());
+    doc
+}
+
+/// The beginning of the operator's document.
+pub(crate) fn operator() -> utoipa::openapi::OpenApi {
+    let mut doc = Operator::openapi();
+    let components = doc.components.get_or_insert_with(Components::new);
+    components.add_security_scheme("bearer", bearer("The operator's token."));
+    doc.security = Some(vec![required("bearer")]);
+    doc
+}
+
+fn bearer(description: &str) -> SecurityScheme {
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(description));
+    SecurityScheme::Http(scheme.build())
+}
+
+fn required(scheme: &str) -> SecurityRequirement {
+    SecurityRequirement::new(scheme, [""; 0])
+}
+
+/// Adds to every operation what all have in common, and writes the document down.
+pub(crate) fn finish(mut doc: utoipa::openapi::OpenApi) -> Bytes {
+    for item in doc.paths.paths.values_mut() {
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.delete,
+            &mut item.patch,
+        ];
+        for operation in operations.into_iter().flatten() {
+            common(operation);
+        }
+        if let Some(post) = &mut item.post {
+            common(post);
+            let key = ParameterBuilder::new()
+                .name("Idempotency-Key")
+                .parameter_in(ParameterIn::Header)
+                .description(Some(
+                    "Any unique text of up to 255 characters. The same request with the same key gives \
+                     the first answer again, for 24 hours.",
+                ))
+                .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+            post.parameters
+                .get_or_insert_default()
+                .push(RefOr::T(key.build()));
+        }
+    }
+    // A document of maps and texts always has a JSON form.
+    Bytes::from(serde_json::to_vec(&doc).unwrap_or_default())
+}
+
+fn common(operation: &mut Operation) {
+    let error = Content::new(Some(Ref::from_schema_name("ErrorBody")));
+    let response: Response = ResponseBuilder::new()
+        .description("Refused; `error_code` says why.")
+        .content("application/json", error)
+        .build();
+    operation
+        .responses
+        .responses
+        .insert("default".to_owned(), RefOr::T(response));
+    if operation.tags.iter().flatten().any(|tag| tag == PUBLIC) {
+        // An empty requirement: nothing is needed.
+        operation.security = Some(vec![SecurityRequirement::default()]);
+    }
+}
+
+/// A time in answers: RFC 3339 with milliseconds, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time(pub latchkey_domain::Timestamp);
+
+impl serde::Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&self.0)
+    }
+}
+
+impl PartialSchema for Time {
+    fn schema() -> RefOr<utoipa::openapi::Schema> {
+        let date_time =
+            utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime);
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(date_time))
+            .examples(["2026-11-21T20:33:00.500Z"])
+            .into()
+    }
+}
+
+impl ToSchema for Time {}

@@ -1,0 +1,71 @@
+//! `DELETE /accounts/{id}`: the account is gone at once; its grants are revoked at the providers by jobs.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use latchkey_telemetry::Chain;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::find;
+use crate::{
+    audit,
+    auth::Partner,
+    durable,
+    error::ApiError,
+    extract::{Id, Path},
+    reply::{Envelope, Reply, Result},
+    state::Api,
+};
+
+/// The account is gone.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AccountDeleted {
+    /// Always `true`.
+    #[schema(example = true)]
+    deleted: bool,
+    /// The jobs that revoke its grants at the providers: `GET /jobs/{id}` shows each receipt.
+    revocation_jobs: Vec<String>,
+}
+
+/// Delete an account
+///
+/// Local use of its grants stops at once; telling the providers is the work of jobs.
+#[utoipa::path(delete, path = "/api/v1/accounts/{account_id}", tag = "accounts",
+    params(("account_id" = String, Path, description = "The account's id, or `ext:` and your `external_id`")),
+    responses((status = 200, body = Envelope<AccountDeleted>)))]
+pub(crate) async fn delete_account(
+    State(api): State<Arc<Api>>,
+    partner: Partner,
+    Id(id): Id,
+    Path(account): Path<String>,
+) -> Result<Reply<AccountDeleted>> {
+    let account = find(&api, &partner, &account).await?;
+    let revoked = api
+        .ctx
+        .store
+        .delete_account(partner.id, account.id, api.ctx.now())
+        .await?;
+    let revoked = revoked.ok_or_else(|| ApiError::not_found("account"))?;
+    let mut revocation_jobs = Vec::new();
+    for connection in &revoked {
+        match durable::revoke(&api, connection, id).await {
+            Ok(job) => revocation_jobs.push(job.to_string()),
+            // The deletion stands; the scheduler finds grants that wait for a revocation.
+            Err(error) => tracing::error!(error = %Chain(&error), grant = %connection.grant.id,
+                "the job that revokes a grant was not written"),
+        }
+    }
+    audit::by_partner(
+        &api,
+        &partner,
+        id,
+        "account.delete",
+        &account.id.to_string(),
+    )
+    .await;
+    Ok(Reply(AccountDeleted {
+        deleted: true,
+        revocation_jobs,
+    }))
+}

@@ -1,0 +1,19 @@
+//! The operator's routes, on the admin listener: partners, their keys, and OAuth clients shared with all.
+//! The command line uses them when a server runs.
+
+pub(crate) mod auth_configs;
+pub(crate) mod keys;
+pub(crate) mod partners;
+
+use latchkey_domain::PartnerId;
+use latchkey_store::PartnerRow;
+
+use crate::{error::ApiError, extract::id, reply::Result, state::Api};
+
+/// The partner that a path names. The operator's own row is none.
+async fn find_partner(api: &Api, text: &str) -> Result<PartnerRow> {
+    let partner = id::<PartnerId>(text, "partner")?;
+    let row = api.ctx.store.get_partner(partner).await?;
+    row.filter(|row| row.id != PartnerId::OPERATOR)
+        .ok_or_else(|| ApiError::not_found("partner"))
+}

@@ -1,0 +1,105 @@
+//! `POST /operator/partners`: a partner and its first key.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use latchkey_domain::{PartnerId, states::PartnerStatus};
+use latchkey_store::{JsonMap, PartnerRow};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::check_plan;
+use crate::{
+    audit::{self, Change},
+    check::Checks,
+    extract::{Body, Id},
+    reply::{Envelope, Reply, Result},
+    routes::{
+        partner::{ConfirmationSetting, Profile, check_profile},
+        partner_keys::{self, MadeKey, NewKey},
+        redirect_urls::check_urls,
+    },
+    state::Api,
+};
+
+/// The partner to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewPartner {
+    /// Company, 1–255 characters.
+    company: String,
+    /// Website.
+    website: String,
+    /// Whom to write to.
+    contact_email: Option<String>,
+    /// What it builds, at most 1,000 characters.
+    use_case: Option<String>,
+    /// A plan of the settings; `free` by default.
+    #[serde(default = "free")]
+    plan: String,
+    /// Where its users' browsers may be sent back to.
+    #[serde(default)]
+    redirect_urls: Vec<String>,
+    /// Who completes its connect sessions; `none` by default.
+    confirmation: Option<ConfirmationSetting>,
+}
+
+fn free() -> String {
+    "free".to_owned()
+}
+
+/// A new partner with its first key.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MadePartner {
+    /// The partner.
+    partner: Profile,
+    /// Its first live key, shown this once.
+    api_key: MadeKey,
+}
+
+/// Make a partner
+#[utoipa::path(post, path = "/operator/partners", tag = "partners", request_body = NewPartner,
+    responses((status = 200, body = Envelope<MadePartner>)))]
+pub(crate) async fn create_partner(
+    State(api): State<Arc<Api>>,
+    Id(request_id): Id,
+    Body(body): Body<NewPartner>,
+) -> Result<Reply<MadePartner>> {
+    let mut checks = Checks::default();
+    let (company, website) = (Some(body.company.as_str()), Some(body.website.as_str()));
+    let (email, use_case) = (body.contact_email.as_deref(), body.use_case.as_deref());
+    check_profile(&mut checks, company, website, email, use_case);
+    check_plan(&api, &mut checks, Some(&body.plan));
+    check_urls(&mut checks, &body.redirect_urls);
+    checks.finish()?;
+    let now = api.ctx.now();
+    let row = PartnerRow {
+        id: PartnerId::new(now, &*api.ctx.entropy),
+        company: body.company,
+        website: body.website,
+        contact_email: body.contact_email,
+        use_case: body.use_case,
+        plan: body.plan,
+        status: PartnerStatus::Active,
+        confirmation: body
+            .confirmation
+            .unwrap_or(ConfirmationSetting::None)
+            .into(),
+        redirect_urls: body.redirect_urls,
+        created_at: now,
+        updated_at: now,
+    };
+    api.ctx.store.insert_partner(&row).await?;
+    let api_key = partner_keys::make(&api, row.id, NewKey::default()).await?;
+    let change = Change {
+        partner: row.id,
+        action: "partner.create",
+        subject: &row.id.to_string(),
+        details: JsonMap::new(),
+    };
+    audit::by_operator(&api, request_id, change).await;
+    Ok(Reply(MadePartner {
+        partner: row.into(),
+        api_key,
+    }))
+}

@@ -1,0 +1,27 @@
+//! [`Api`]: what every handler shares.
+
+use latchkey_runtime::Context;
+
+use crate::{auth::Keys, limits::Months};
+
+/// The context of this process and the API's own bounded caches.
+#[derive(Debug)]
+pub(crate) struct Api {
+    /// Store, queue, keys, catalogue, clock.
+    pub(crate) ctx: Context,
+    /// Who a key belongs to.
+    pub(crate) keys: Keys,
+    /// What each partner used this month.
+    pub(crate) months: Months,
+}
+
+impl Api {
+    /// Over this context, with empty caches.
+    pub(crate) fn new(ctx: Context) -> Self {
+        Self {
+            ctx,
+            keys: Keys::default(),
+            months: Months::default(),
+        }
+    }
+}
