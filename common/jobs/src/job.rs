@@ -190,6 +190,8 @@ pub enum Outcome {
     Retry {
         /// The wait, if the handler knows better than the back-off.
         after: Option<Duration>,
+        /// What programs read: the code the job fails with if this was its last attempt.
+        code: String,
         /// What happened, for the row and the log.
         error: String,
     },
@@ -216,9 +218,10 @@ impl Outcome {
     pub const DONE: Self = Self::Done(None);
 
     /// Failed for now; the kind's back-off says when next.
-    pub fn retry(error: impl fmt::Display) -> Self {
+    pub fn retry(code: impl Into<String>, error: impl fmt::Display) -> Self {
         Self::Retry {
             after: None,
+            code: code.into(),
             error: error.to_string(),
         }
     }

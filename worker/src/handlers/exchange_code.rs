@@ -1,0 +1,448 @@
+//! Exchanges the code of a connect session for tokens, and stores the connection (`architecture.md` §5,
+//! Connect).
+//!
+//! A code is sent once: the session is marked before it leaves, so a second attempt (a message that came
+//! twice, a process that died) finds the mark and fails the session instead of sending again. Whatever ends
+//! here, the session ends with it, and the browser that waits at the callback is told.
+
+use latchkey_domain::{
+    ConnectionId, GrantId, SessionId,
+    backoff::Backoff,
+    refresh::{self, Class},
+    states::{ConnectionStatus, SessionStatus},
+};
+use latchkey_jobs::{
+    Outcome,
+    kinds::{ExchangeCode, exchange_code::ExchangeAnswer},
+};
+use latchkey_oauth::{
+    Asked, CodeExchange, HttpError, Identity, TokenError, TokenSet, exchange_request,
+    identity_request, parse_identity, parse_tokens,
+};
+use latchkey_store::{Connection, ConnectionRow, JsonMap, NewConnection, SessionRow, StoreError};
+use latchkey_telemetry::Chain;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    Worker,
+    client::{self, OauthClient},
+    fault::point,
+    handlers::revoke_grant::revoke_unstored,
+    register::Handler,
+    runner::{Attempt, Failure},
+};
+
+/// The code could not be turned into a connection.
+const EXCHANGE_FAILED: &str = "token_exchange_failed";
+/// The provider could not be reached, or asked for time.
+const UNAVAILABLE: &str = "provider_unavailable";
+/// Times that what came is written before it is given up: the store may be busy, and the grant may move on
+/// between reading and writing.
+const STORE_TRIES: u32 = 5;
+const STORE_BACKOFF: Backoff = Backoff {
+    base: std::time::Duration::from_millis(100),
+    cap: std::time::Duration::from_secs(2),
+};
+
+/// Why a session failed.
+struct Failed {
+    /// What the redirect says.
+    code: &'static str,
+    /// For the job's row and the log.
+    error: String,
+}
+
+impl Failed {
+    fn new(code: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self {
+            code,
+            error: Chain(error).to_string(),
+        }
+    }
+
+    fn exchange(error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(EXCHANGE_FAILED, error)
+    }
+}
+
+impl Handler for ExchangeCode {
+    async fn run(self, worker: &Worker, attempt: &Attempt) -> Outcome {
+        let partner = attempt.job.partner;
+        let session = match worker
+            .ctx
+            .store
+            .get_partner_session(partner, self.session)
+            .await
+        {
+            Ok(Some(session)) => session,
+            Ok(None) => return Outcome::fail("NOT_FOUND", "the connect session does not exist"),
+            Err(error) => return Outcome::retry("INTERNAL", Chain(&error)),
+        };
+        match session.status {
+            SessionStatus::Exchanging => {}
+            SessionStatus::Completed => {
+                answer(worker, attempt, None).await;
+                return Outcome::DONE;
+            }
+            other => {
+                let error = session.error.as_deref().unwrap_or(EXCHANGE_FAILED);
+                answer(worker, attempt, Some(error)).await;
+                return Outcome::fail(error, format!("the connect session is {other}"));
+            }
+        }
+        let exchange = Exchange { worker, session };
+        match exchange.run().await {
+            Ok(()) => {
+                point("exchange::stored");
+                answer(worker, attempt, None).await;
+                Outcome::DONE
+            }
+            Err(failed) => match end(worker, attempt, self.session, failed.code).await {
+                Ok(_) => Outcome::fail(failed.code, failed.error),
+                // A session must not stay at `exchanging`: another attempt only ends it.
+                Err(error) => Outcome::retry(failed.code, Chain(&error)),
+            },
+        }
+    }
+
+    async fn gave_up(self, worker: &Worker, attempt: &Attempt, failure: Failure) -> Failure {
+        if let Err(error) = end(worker, attempt, self.session, EXCHANGE_FAILED).await {
+            tracing::error!(session = %self.session, error = %Chain(&error), "a session was left open");
+        }
+        failure
+    }
+}
+
+/// Fails the session and tells the callback.
+async fn end(
+    worker: &Worker,
+    attempt: &Attempt,
+    session: SessionId,
+    code: &str,
+) -> Result<bool, StoreError> {
+    let (ctx, partner) = (&worker.ctx, attempt.job.partner);
+    let ended = ctx
+        .store
+        .fail_session(partner, session, code, ctx.now())
+        .await;
+    answer(worker, attempt, Some(code)).await;
+    ended
+}
+
+async fn answer(worker: &Worker, attempt: &Attempt, error: Option<&str>) {
+    let Some(reply) = attempt.job.reply_to else {
+        return;
+    };
+    let answer = ExchangeAnswer {
+        error: error.map(str::to_owned),
+    };
+    match serde_json::to_vec(&answer) {
+        Ok(bytes) => worker.ctx.replies.send(reply, bytes.into()).await,
+        // Two texts; the callback's page polls the session anyway.
+        Err(error) => tracing::error!(%error, "the answer does not serialize"),
+    }
+}
+
+/// One exchange of a session that waits for it.
+struct Exchange<'a> {
+    worker: &'a Worker,
+    session: SessionRow,
+}
+
+impl Exchange<'_> {
+    async fn run(&self) -> Result<(), Failed> {
+        let session = &self.session;
+        let client = self
+            .worker
+            .clients
+            .get(session.partner_id, session.auth_config_id)
+            .await;
+        let client = client.map_err(|e| Failed::exchange(&e))?;
+        let tokens = self.exchange(&client).await?;
+        point("exchange::answered");
+        let identity = self.identity(&client, &tokens).await?;
+        self.store(&client, &tokens, &identity).await
+    }
+
+    /// Sends the code, once in all.
+    async fn exchange(&self, client: &OauthClient) -> Result<TokenSet, Failed> {
+        let (ctx, session) = (&self.worker.ctx, &self.session);
+        let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
+        let code = self.open("code", session.code.as_deref()).await?;
+        let verifier = self.open("verifier", session.verifier.as_deref()).await?;
+        let redirect_uri = format!(
+            "{}/api/v1/connect/callback/{}",
+            ctx.config.public_origin(),
+            session.auth_config_id
+        );
+        let none = JsonMap::new();
+        let request = exchange_request(
+            spec,
+            &client.client(&session.params, &none),
+            &CodeExchange {
+                code: &code,
+                verifier: &verifier,
+                redirect_uri: &redirect_uri,
+            },
+        )
+        .map_err(|e| Failed::exchange(&e))?;
+        // From here on nothing but the answer of this one request can complete the session.
+        let marked = ctx
+            .store
+            .mark_code_sent(session.partner_id, session.id, ctx.now())
+            .await;
+        if !marked.map_err(|e| Failed::exchange(&e))? {
+            return Err(Failed {
+                code: EXCHANGE_FAILED,
+                error: "the code was sent before and its answer was lost; it is not sent again"
+                    .into(),
+            });
+        }
+        point("exchange::marked");
+        let sent = ctx
+            .http
+            .send(
+                request,
+                ctx.config.refresh.timeout,
+                latchkey_oauth::answer::TOKEN_ANSWER_BYTES,
+            )
+            .await;
+        let answer = sent.map_err(|error| match &error {
+            HttpError::NotSent { .. } => Failed::new(UNAVAILABLE, &error),
+            HttpError::Lost { .. } | HttpError::TooLarge { .. } => Failed::exchange(&error),
+        })?;
+        let asked = Asked::Code {
+            scopes: &session.scopes,
+        };
+        match parse_tokens(spec, &answer, asked, ctx.now()) {
+            Ok(tokens) => Ok(tokens),
+            Err(error) => Err(self.refused(client, &error).await),
+        }
+    }
+
+    /// What a refusal of the token endpoint means for the session.
+    async fn refused(&self, client: &OauthClient, error: &TokenError) -> Failed {
+        if error.class == Class::Operator {
+            client::pause(&self.worker.ctx, client, &error.code).await;
+        }
+        let code = match (error.code.as_str(), error.class) {
+            ("invalid_scope", _) => "invalid_scope",
+            ("access_denied", _) => "access_denied",
+            // What no rule knows is as final for a code as what a rule calls so: it is not sent again.
+            (_, Class::RateLimited(_) | Class::Transient) if !error.suspicious => UNAVAILABLE,
+            _ => EXCHANGE_FAILED,
+        };
+        Failed::new(code, error)
+    }
+
+    async fn open(
+        &self,
+        column: &'static str,
+        sealed: Option<&[u8]>,
+    ) -> Result<SecretString, Failed> {
+        let session = &self.session;
+        // A provider without PKCE has no verifier.
+        let Some(sealed) = sealed else {
+            return Ok(SecretString::default());
+        };
+        let row = session.id.to_string();
+        let opened = self
+            .worker
+            .ctx
+            .sealer
+            .open(
+                session.partner_id,
+                "connect_sessions",
+                column,
+                &row,
+                0,
+                sealed,
+            )
+            .await
+            .map_err(|e| Failed::exchange(&e))?;
+        let text = std::str::from_utf8(opened.expose_secret());
+        text.map(Into::into).map_err(|_| Failed {
+            code: EXCHANGE_FAILED,
+            error: format!("the session's {column} is no text"),
+        })
+    }
+
+    /// Who connected. A GET, so it may be asked twice.
+    async fn identity(&self, client: &OauthClient, tokens: &TokenSet) -> Result<Identity, Failed> {
+        let ctx = &self.worker.ctx;
+        let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
+        let mut last = None;
+        for _ in 0..2 {
+            let credentials = client.client(&self.session.params, &tokens.extra);
+            let request = identity_request(spec, &credentials, tokens);
+            let Some(request) = request.map_err(|e| Failed::exchange(&e))? else {
+                return Ok(Identity {
+                    key: String::new(),
+                    label: None,
+                });
+            };
+            let limit = latchkey_oauth::identity::IDENTITY_ANSWER_BYTES;
+            match ctx
+                .http
+                .send(request, ctx.config.refresh.timeout / 2, limit)
+                .await
+            {
+                Ok(answer) if answer.status.is_server_error() => {
+                    last = Some(Failed {
+                        code: UNAVAILABLE,
+                        error: format!("the identity endpoint answered {}", answer.status),
+                    });
+                }
+                Ok(answer) => {
+                    return parse_identity(spec, &answer).map_err(|e| Failed::exchange(&e));
+                }
+                Err(error) => last = Some(Failed::new(UNAVAILABLE, &error)),
+            }
+        }
+        Err(last.unwrap_or_else(|| Failed {
+            code: UNAVAILABLE,
+            error: "the identity endpoint did not answer".into(),
+        }))
+    }
+
+    /// Writes connection, grant, tokens and the session's end in one transaction.
+    async fn store(
+        &self,
+        client: &OauthClient,
+        tokens: &TokenSet,
+        identity: &Identity,
+    ) -> Result<(), Failed> {
+        let (ctx, session) = (&self.worker.ctx, &self.session);
+        let mut tries = 0;
+        let (error, status) = loop {
+            tries += 1;
+            let error = match self.try_store(client, tokens, identity).await {
+                Ok(stored) => {
+                    tracing::info!(connection = %stored.row.id, "connected");
+                    ctx.signals.publish(stored.grant.id.as_u128()).await;
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let now = ctx
+                .store
+                .get_partner_session(session.partner_id, session.id)
+                .await;
+            match now.ok().flatten().map(|row| row.status) {
+                // It was written, and only the answer to the commit was lost.
+                Some(SessionStatus::Completed) => return Ok(()),
+                Some(SessionStatus::Exchanging) | None if tries < STORE_TRIES => {}
+                status => break (error, status),
+            }
+            tokio::time::sleep(STORE_BACKOFF.wait(tries, &*ctx.entropy)).await;
+        };
+        // Nothing holds these tokens: the account was deleted meanwhile, or they cannot be written. Where
+        // the session could not be read, they may have been.
+        if status.is_some() {
+            let statuses = revoke_unstored(ctx, client, &session.params, tokens).await;
+            tracing::warn!(session = %session.id, ?statuses, "what came could not be stored: revoked");
+        }
+        Err(error)
+    }
+
+    async fn try_store(
+        &self,
+        client: &OauthClient,
+        tokens: &TokenSet,
+        identity: &Identity,
+    ) -> Result<Connection, Failed> {
+        let (ctx, session) = (&self.worker.ctx, &self.session);
+        let (partner, now) = (session.partner_id, ctx.now());
+        let failed = |error: &(dyn std::error::Error + 'static)| Failed::exchange(error);
+        let found = ctx
+            .store
+            .find_reconnect(
+                partner,
+                session.account_id,
+                session.auth_config_id,
+                &identity.key,
+            )
+            .await
+            .map_err(|e| failed(&e))?;
+        let (grant_id, version) = match &found {
+            Some(found) => (found.grant.id, found.grant.version + 1),
+            None => (GrantId::new(now, &*ctx.entropy), 1),
+        };
+        let row = grant_id.to_string();
+        let bytes = tokens.to_bytes();
+        let sealed = ctx
+            .sealer
+            .seal(
+                partner,
+                "grant_secrets",
+                "sealed",
+                &row,
+                version,
+                bytes.expose_secret(),
+            )
+            .await
+            .map_err(|e| failed(&e))?;
+        let refreshable = tokens.refresh.is_some();
+        let due = |end| refresh::due_at(grant_id, version, tokens.issued_at, end);
+        let new = NewConnection {
+            connection: self.connection(client, found.as_ref(), tokens, identity)?,
+            grant_id,
+            version,
+            sealed,
+            issued_at: tokens.issued_at,
+            expires_at: tokens.expires_at,
+            due_at: tokens.expires_at.filter(|_| refreshable).map(due),
+            refreshable,
+            session_id: Some(session.id),
+            job: None,
+            now,
+        };
+        ctx.store
+            .store_connection(&new)
+            .await
+            .map_err(|e| failed(&e))
+    }
+
+    fn connection(
+        &self,
+        client: &OauthClient,
+        found: Option<&Connection>,
+        tokens: &TokenSet,
+        identity: &Identity,
+    ) -> Result<ConnectionRow, Failed> {
+        let (ctx, session) = (&self.worker.ctx, &self.session);
+        let now = ctx.now();
+        let provider = client.provider().map_err(|e| Failed::exchange(&e))?;
+        let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
+        let mut enabled_services = provider.granted(spec, &tokens.scopes);
+        if let Some(found) = found {
+            // What the partner had switched off stays off; what was off because it was not granted does not.
+            for (permission, was_granted) in provider.granted(spec, &found.row.scopes) {
+                let is_off = found.row.enabled_services.get(&permission) == Some(&false);
+                if was_granted && is_off {
+                    enabled_services.insert(permission, false);
+                }
+            }
+        }
+        Ok(ConnectionRow {
+            id: found.map_or_else(
+                || ConnectionId::new(now, &*ctx.entropy),
+                |found| found.row.id,
+            ),
+            partner_id: session.partner_id,
+            account_id: session.account_id,
+            auth_config_id: session.auth_config_id,
+            provider: session.provider.clone(),
+            identity: identity.key.clone(),
+            label: identity.label.clone(),
+            status: ConnectionStatus::Active,
+            reason: None,
+            enabled_services,
+            scopes: tokens.scopes.clone(),
+            params: session.params.clone(),
+            connected_at: now,
+            updated_at: now,
+            revoked_at: None,
+        })
+    }
+}

@@ -1,0 +1,371 @@
+//! Makes one request to a provider on behalf of an account (`architecture.md` §5, Call).
+//!
+//! ```text
+//! open the sealed request ─▶ was it sent before? ─▶ fresh token ─▶ permit and breaker ─▶ receipt `sent`
+//!                                                                  (asynchronous calls are parked)  (unsafe)
+//!   reply or result ◀─ receipt, final ◀─ answer, or none ◀─ send; once more after a 401 ◀──────────┘
+//! ```
+//!
+//! An *unsafe* request (anything but GET, HEAD, OPTIONS) goes out once: its receipt says `sent` before it
+//! leaves, and whoever finds that receipt without an outcome does not send again. It is *repeatable* all the
+//! same where the service honours an idempotency key, which is then the call's id.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `sending.rs` | the request, and what repeats it |
+//! | `ledger.rs` | receipts |
+//! | `ending.rs` | how a call ends, and how its caller learns that |
+
+mod ending;
+mod ledger;
+mod sending;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use latchkey_domain::{
+    CallId, PartnerId,
+    states::{CallOutcome, ConnectionStatus},
+};
+use latchkey_jobs::{
+    Outcome, frame,
+    kinds::{ProviderCall, provider_call::CallRequest},
+};
+use latchkey_limits::{BreakerKey, Ticket};
+use latchkey_oauth::HttpRequest;
+use latchkey_providers::{OutgoingCall, Provider, Service, Target, forward_headers};
+use latchkey_runtime::Context;
+use latchkey_store::{CallRow, Connection};
+use latchkey_telemetry::Chain;
+use secrecy::ExposeSecret;
+
+use self::{
+    ending::{Ended, Fault},
+    sending::Sent,
+};
+use crate::{
+    Worker,
+    client::OauthClient,
+    fault::point,
+    gate::Refusal,
+    refresh::{FreshToken, NotFresh},
+    register::Handler,
+    runner::{Attempt, Failure},
+};
+
+/// Kept of a caller's time for recording the outcome and bringing it back: without it a provider that hangs
+/// would leave the caller without even that word.
+const REPLY_MARGIN: Duration = Duration::from_millis(500);
+/// The shortest wait of a call that is held back.
+const HELD_AT_LEAST: Duration = Duration::from_secs(1);
+
+type Step<T> = Result<T, Ended>;
+
+impl Handler for ProviderCall {
+    async fn run(self, worker: &Worker, attempt: &Attempt) -> Outcome {
+        let ended = match Call::open(worker, attempt, &self).await {
+            Ok(call) => call.run().await,
+            Err(ended) => ended,
+        };
+        ending::deliver(&worker.ctx, attempt, &self, ended).await
+    }
+
+    async fn gave_up(self, worker: &Worker, attempt: &Attempt, failure: Failure) -> Failure {
+        ending::gave_up(&worker.ctx, attempt, &self, failure).await
+    }
+}
+
+/// A call on its way.
+struct Call<'a> {
+    worker: &'a Worker,
+    ctx: &'a Context,
+    attempt: &'a Attempt,
+    kind: &'a ProviderCall,
+    request: CallRequest,
+    method: Method,
+    target: Target,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// With what a call goes out.
+struct With {
+    connection: Connection,
+    client: Arc<OauthClient>,
+    key: BreakerKey,
+}
+
+impl<'a> Call<'a> {
+    /// Opens the sealed request.
+    async fn open(worker: &'a Worker, attempt: &'a Attempt, kind: &'a ProviderCall) -> Step<Self> {
+        let (ctx, job) = (&worker.ctx, &attempt.job);
+        let sealed = job
+            .sealed
+            .as_deref()
+            .ok_or_else(|| Fault::internal("it has no request"))?;
+        let (table, column, row) = if job.durable {
+            ("jobs", "sealed", job.id.to_string())
+        } else {
+            ("calls", "request", kind.call.to_string())
+        };
+        let opened = ctx
+            .sealer
+            .open(job.partner, table, column, &row, 0, sealed)
+            .await;
+        let opened = opened.map_err(|error| Fault::internal(Chain(&error)))?;
+        let (request, body) = frame::unpack::<CallRequest>(opened.expose_secret())
+            .map_err(|error| Fault::internal(Chain(&error)))?;
+        let wrong = |what: &str| Fault::new("INVALID_REQUEST", format!("its {what} is not usable"));
+        let (path, query) = match request.target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (request.target.as_str(), None),
+        };
+        Ok(Self {
+            method: Method::try_from(request.method.as_str()).map_err(|_| wrong("method"))?,
+            target: Target::raw(path, query).map_err(|_| wrong("path"))?,
+            headers: headers(&request).ok_or_else(|| wrong("headers"))?,
+            body: Bytes::copy_from_slice(body),
+            worker,
+            ctx,
+            attempt,
+            kind,
+            request,
+        })
+    }
+
+    async fn run(&self) -> Ended {
+        self.steps().await.unwrap_or_else(|ended| ended)
+    }
+
+    async fn steps(&self) -> Step<Ended> {
+        let with = self.with().await?;
+        let (provider, service) = self.entry(&with)?;
+        let repeatable = !self.request.is_unsafe() || service.idempotency_header.is_some();
+        let slot = ledger::slot(self, repeatable).await?;
+        let asked = self.ctx.clock.monotonic();
+        let fresh = self.fresh(&with).await?;
+        let token_wait = self.ctx.clock.monotonic().saturating_sub(asked);
+        let request = self.build(&with, service, &fresh)?;
+        let ticket = self.enter(&with).await?;
+        let receipt = ledger::receipt(self, slot.id, token_wait);
+        if self.request.is_unsafe() && !slot.begun {
+            ledger::begin(self, receipt.clone()).await?;
+        }
+        point("call::begun");
+        let sent = self.send(&with, fresh, request, ticket, repeatable).await;
+        point("call::answered");
+        self.conclude(provider, receipt, sent, repeatable).await
+    }
+
+    /// The connection and the client that serve the call, as they are now.
+    async fn with(&self) -> Step<With> {
+        let (ctx, partner) = (self.ctx, self.partner());
+        let found = ctx
+            .store
+            .get_connection(partner, self.kind.connection)
+            .await;
+        let connection = found.map_err(|error| self.store_failed(&error))?;
+        let Some(connection) = connection else {
+            return Err(Fault::disconnected().into());
+        };
+        match connection.status(ctx.now()) {
+            ConnectionStatus::Revoked => return Err(Fault::disconnected().into()),
+            ConnectionStatus::Paused => {
+                return Err(Fault::new("SERVICE_DISABLED", "the connection is paused").into());
+            }
+            // Whether the token works, or can be made to, is the refresh protocol's to say.
+            ConnectionStatus::Pending
+            | ConnectionStatus::Active
+            | ConnectionStatus::Expired
+            | ConnectionStatus::NeedsReauth => {}
+        }
+        let client = self
+            .worker
+            .clients
+            .get(partner, connection.row.auth_config_id)
+            .await;
+        let client = client.map_err(|error| Fault::internal(Chain(&error)))?;
+        let key = BreakerKey {
+            provider: self.kind.provider.as_str().into(),
+            auth_config: connection.row.auth_config_id,
+        };
+        Ok(With {
+            connection,
+            client,
+            key,
+        })
+    }
+
+    fn entry<'w>(&self, with: &'w With) -> Step<(&'w Provider, &'w Service)> {
+        let provider = with.client.provider();
+        let provider = provider.map_err(|error| Fault::internal(Chain(&error)))?;
+        let service = provider.service(&self.kind.service);
+        service
+            .map(|service| (provider, service))
+            .ok_or_else(|| Fault::new("NOT_FOUND", "the provider has no such service").into())
+    }
+
+    /// A token that works. A caller that waits is not kept beyond its time; the refresh goes on without it.
+    async fn fresh(&self, with: &With) -> Step<FreshToken> {
+        let fresh = self
+            .worker
+            .refresher
+            .fresh(self.partner(), with.connection.grant.id);
+        let fresh = match self.time_left() {
+            Some(left) => tokio::time::timeout(left, fresh).await,
+            None => Ok(fresh.await),
+        };
+        match fresh {
+            Ok(Ok(fresh)) => Ok(fresh),
+            Ok(Err(not_fresh)) => Err(self.not_fresh(not_fresh)),
+            Err(_) => Err(Fault::unavailable("its token could not be refreshed in time").into()),
+        }
+    }
+
+    fn not_fresh(&self, why: NotFresh) -> Ended {
+        match why {
+            NotFresh::NeedsReauth { reason } => Fault::needs_reauth(reason).into(),
+            NotFresh::Unavailable { retry_after } => self.held(
+                retry_after,
+                Fault::unavailable("its token could not be refreshed yet"),
+            ),
+            NotFresh::Operator { .. } => self.held(
+                Duration::from_secs(60),
+                Fault::unavailable("the provider refuses the OAuth client of this connection"),
+            ),
+            NotFresh::Gone => Fault::disconnected().into(),
+            NotFresh::Store(error) => self.store_failed(&error),
+        }
+    }
+
+    /// The permit and the breaker's word, right before the request.
+    async fn enter(&self, with: &With) -> Step<Ticket> {
+        let (ctx, gate, partner) = (self.ctx, &self.worker.gate, self.partner());
+        let plan = gate
+            .plan(partner)
+            .await
+            .map_err(|error| self.store_failed(&*error))?;
+        let entered = plan.and_then(|plan| {
+            gate.enter(partner, &plan, &with.key, ctx.now(), ctx.clock.monotonic())
+        });
+        entered.map_err(|refusal| match refusal {
+            Refusal::Partner { code, message } => Fault::new(code, message).into(),
+            Refusal::Minute { retry_after, .. } if !self.is_durable() => {
+                let message = "more calls a minute than the plan has";
+                Fault::new("RATE_LIMITED", message)
+                    .after(retry_after)
+                    .into()
+            }
+            Refusal::Minute { slot, .. } => Ended::Later(Outcome::Snooze {
+                until: slot,
+                reason: "its partner's calls of this minute are used up".into(),
+            }),
+            Refusal::Breaker(wait) => self.held(
+                wait,
+                Fault::unavailable("the provider keeps failing; it is left alone"),
+            ),
+        })
+    }
+
+    /// The request with this token in place.
+    fn build(
+        &self,
+        with: &With,
+        service: &Service,
+        fresh: &FreshToken,
+    ) -> Result<HttpRequest, Fault> {
+        let id = self.kind.call.to_string();
+        let given = service
+            .idempotency_header
+            .as_ref()
+            .and_then(|name| self.headers.get(name));
+        let call = OutgoingCall {
+            method: self.method.clone(),
+            target: &self.target,
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            // The partner's own key, if it sent one, is among the headers.
+            idempotency_key: (given.is_none() && self.request.is_unsafe()).then_some(&id),
+        };
+        let vars = with
+            .client
+            .vars(&with.connection.row.params, &fresh.tokens.extra);
+        service
+            .call_request(&vars, call, &fresh.tokens.access)
+            .map_err(|error| Fault::new("PROVIDER_ERROR", Chain(&error).to_string()))
+    }
+
+    /// Records the outcome, and says how the call ended.
+    async fn conclude(
+        &self,
+        provider: &Provider,
+        receipt: CallRow,
+        sent: Sent,
+        repeatable: bool,
+    ) -> Step<Ended> {
+        let verdict = sent.verdict(provider, repeatable, self.ctx.now());
+        let again = verdict.passes && self.is_durable() && !self.attempt.is_last;
+        let is_open = self.request.is_unsafe() && verdict.outcome != CallOutcome::NotSent;
+        if !again {
+            ledger::record(self, receipt, &sent, &verdict).await?;
+        } else if self.request.is_unsafe() && !is_open {
+            // The next attempt has a receipt of its own; a repeatable one goes on with this.
+            ledger::record(self, receipt, &sent, &verdict).await?;
+        }
+        Ok(verdict.end(self.kind.call, again))
+    }
+
+    /// Not now: whoever waits is told when to come back; a call that nobody waits for is snoozed, for as long
+    /// as its result would be kept.
+    fn held(&self, wait: Duration, fault: Fault) -> Ended {
+        let now = self.ctx.now();
+        let too_long = now.since(self.attempt.accepted_at) > self.ctx.config.calls.result_retention;
+        if !self.is_durable() || too_long {
+            return fault.after(wait).into();
+        }
+        Ended::Later(Outcome::Snooze {
+            until: now + wait.max(HELD_AT_LEAST),
+            reason: fault.message,
+        })
+    }
+
+    fn store_failed(&self, error: &(dyn std::error::Error + 'static)) -> Ended {
+        if self.is_durable() {
+            return Ended::Later(Outcome::retry("INTERNAL", Chain(error)));
+        }
+        tracing::error!(error = %Chain(error), "the store failed before the call");
+        Fault::new("UNAVAILABLE", "the call could not begin; nothing was sent").into()
+    }
+
+    fn partner(&self) -> PartnerId {
+        self.attempt.job.partner
+    }
+
+    fn is_durable(&self) -> bool {
+        self.attempt.job.durable
+    }
+
+    /// How long a waiting caller still has, less what the reply takes.
+    fn time_left(&self) -> Option<Duration> {
+        let deadline = self.attempt.job.deadline.filter(|_| !self.is_durable())?;
+        Some(self.ctx.now().until(deadline).saturating_sub(REPLY_MARGIN))
+    }
+}
+
+/// The partner's headers that go on to the provider; `None` where one is not a header.
+fn headers(request: &CallRequest) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in &request.headers {
+        let name = HeaderName::try_from(name.as_str()).ok()?;
+        headers.append(name, HeaderValue::try_from(value.as_str()).ok()?);
+    }
+    Some(forward_headers(&headers))
+}
+
+/// The receipt of the `n`-th attempt: the call's own id, then others derived from it, so that two processes
+/// that think they run the same attempt meet at one row. Only attempts that surely sent nothing are followed
+/// by another, so the ids are few.
+fn receipt_id(call: CallId, n: usize) -> CallId {
+    CallId::from_u128(call.as_u128() ^ n as u128)
+}

@@ -1,0 +1,299 @@
+//! What stands around every handler, once: the span of its log lines, the deadline, the claim on its row,
+//! the attempts counted there before any work, the kind's time-out, the guard against panics, the outcome
+//! written back, and the metrics. A handler only names its outcome, and the queue is always told "done".
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use latchkey_domain::{AttemptId, Timestamp};
+use latchkey_jobs::{Job, KindInfo, Outcome};
+use latchkey_runtime::Context;
+use latchkey_store::{CompleteJob, JobClaim, JobEnd, JobRow};
+use latchkey_telemetry::{Chain, JobEnd as EndLabel, job_span, request_span};
+use tracing::{Instrument, Span};
+
+use crate::{
+    Worker,
+    fault::point,
+    register::{self, Entry},
+};
+
+/// One attempt at one job, claimed if it is durable.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    /// The job. For a durable one payload and sealed request are the row's, not the message's.
+    pub(crate) job: Job,
+    /// Which attempt, from 1. Snoozes do not count.
+    pub(crate) number: u32,
+    /// Whether no other follows.
+    pub(crate) is_last: bool,
+    /// When the job was accepted.
+    pub(crate) accepted_at: Timestamp,
+    /// How long it waited since it could have run.
+    pub(crate) queued: Duration,
+    /// How long it was held back before that: limits, and waits between attempts.
+    pub(crate) held: Duration,
+    claim: Option<AttemptId>,
+}
+
+/// How a job failed for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// What programs read.
+    pub(crate) code: String,
+    /// What people read.
+    pub(crate) error: String,
+    /// An answer worth keeping all the same, sealed.
+    pub(crate) result: Option<Vec<u8>>,
+}
+
+/// Runs a fetched job to its end, whatever that end is.
+pub(crate) async fn run(worker: Arc<Worker>, job: Job) {
+    let entry = register::find(&job.kind);
+    let info = entry.map_or_else(|| retired(&job), |entry| (entry.info)());
+    let Some(attempt) = begin(&worker.ctx, &info, job).await else {
+        worker
+            .ctx
+            .metrics
+            .job_ended(info.kind, EndLabel::Skipped, Duration::ZERO);
+        return;
+    };
+    let span = span(&attempt);
+    execute(&worker, entry, &info, Arc::new(attempt))
+        .instrument(span)
+        .await;
+}
+
+/// The constants of a kind that this build does not know: its jobs are drained, one failure each.
+fn retired(job: &Job) -> KindInfo {
+    KindInfo {
+        kind: "retired",
+        urgency: job.urgency,
+        timeout: Duration::from_secs(1),
+        max_attempts: 1,
+        backoff: latchkey_domain::backoff::Backoff::REFRESH,
+    }
+}
+
+fn span(attempt: &Attempt) -> Span {
+    let job = &attempt.job;
+    let inner = || job_span(job.id, &job.kind, attempt.number);
+    match job.request_id {
+        Some(request) => request_span(request).in_scope(inner),
+        None => inner(),
+    }
+}
+
+/// Claims the job, or says that there is nothing to do: a duplicate, or one that nobody waits for any more.
+async fn begin(ctx: &Context, info: &KindInfo, job: Job) -> Option<Attempt> {
+    let now = ctx.now();
+    if !job.durable {
+        if job.deadline.is_some_and(|deadline| deadline <= now) {
+            tracing::info!(job_id = %job.id, kind = job.kind, "dropped: its caller waits no more");
+            return None;
+        }
+        return Some(Attempt {
+            number: 1,
+            is_last: true,
+            accepted_at: job.queued_at,
+            queued: now.since(job.queued_at),
+            held: Duration::ZERO,
+            claim: None,
+            job,
+        });
+    }
+    let claim = AttemptId::new(now, &*ctx.entropy);
+    let wanted = JobClaim {
+        partner_id: job.partner,
+        job_id: job.id,
+        claim,
+        lease: info.lease(),
+    };
+    match ctx.store.claim_job(wanted).await {
+        Ok(row) => row.map(|row| claimed(row, job, info, claim, now)),
+        Err(error) => {
+            // The row is as it was; the reconciler sends it again.
+            tracing::warn!(job_id = %job.id, error = %Chain(&error), "a job could not be claimed");
+            None
+        }
+    }
+}
+
+fn claimed(row: JobRow, job: Job, info: &KindInfo, claim: AttemptId, now: Timestamp) -> Attempt {
+    Attempt {
+        number: row.attempts,
+        is_last: row.attempts >= info.max_attempts,
+        accepted_at: row.created_at,
+        queued: now.since(row.run_at),
+        held: row.run_at.since(row.created_at),
+        claim: Some(claim),
+        job: Job {
+            payload: row.payload,
+            sealed: row.sealed,
+            deadline: row.deadline_at,
+            request_id: row.request_id.and_then(|id| id.parse().ok()),
+            ..job
+        },
+    }
+}
+
+/// Runs the handler, and writes what came of it.
+async fn execute(
+    worker: &Arc<Worker>,
+    entry: Option<Entry>,
+    info: &KindInfo,
+    attempt: Arc<Attempt>,
+) {
+    let ctx = &worker.ctx;
+    ctx.metrics.job_began(info.kind, attempt.queued);
+    point("job::claimed");
+    let began = ctx.clock.monotonic();
+    let outcome = match entry {
+        Some(entry) => {
+            let outcome = outcome(worker, entry, info, &attempt).await;
+            settle(worker, entry, &attempt, outcome).await
+        }
+        None => Outcome::fail(
+            "INTERNAL",
+            "this version has no handler for this kind of job",
+        ),
+    };
+    point("job::ended");
+    let label = label(&outcome);
+    let took = ctx.clock.monotonic().saturating_sub(began);
+    log(&outcome, took);
+    if let Some(claim) = attempt.claim {
+        write(ctx, info, &attempt, claim, outcome).await;
+    }
+    ctx.metrics.job_ended(info.kind, label, took);
+}
+
+async fn outcome(
+    worker: &Arc<Worker>,
+    entry: Entry,
+    info: &KindInfo,
+    attempt: &Arc<Attempt>,
+) -> Outcome {
+    if attempt.number > info.max_attempts {
+        return Outcome::retry("INTERNAL", "the process ended during its last attempt");
+    }
+    if attempt
+        .job
+        .deadline
+        .is_some_and(|deadline| deadline <= worker.ctx.now())
+    {
+        return Outcome::fail("DEADLINE", "it did not begin before its deadline");
+    }
+    let work = (entry.run)(Arc::clone(worker), Arc::clone(attempt));
+    match tokio::time::timeout(info.timeout, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(outcome)) => outcome,
+        // What the panic says may hold a secret, so it is not repeated here.
+        Ok(Err(_)) => Outcome::retry("INTERNAL", "its handler panicked"),
+        Err(_) => Outcome::retry(
+            "INTERNAL",
+            format!("it took longer than {:?}", info.timeout),
+        ),
+    }
+}
+
+/// Turns a failure that nothing follows into the end of the job.
+async fn settle(
+    worker: &Arc<Worker>,
+    entry: Entry,
+    attempt: &Arc<Attempt>,
+    outcome: Outcome,
+) -> Outcome {
+    let failure = match outcome {
+        Outcome::Retry { code, error, .. } if attempt.is_last => Failure {
+            error: match attempt.number {
+                1 => error,
+                n => format!("gave up after {n} attempts; the last: {error}"),
+            },
+            code,
+            result: None,
+        },
+        // Without a row there is nothing to come back from.
+        Outcome::Snooze { reason, .. } if attempt.claim.is_none() => Failure {
+            code: "INTERNAL".to_owned(),
+            error: reason,
+            result: None,
+        },
+        other => return other,
+    };
+    let gave_up = (entry.gave_up)(Arc::clone(worker), Arc::clone(attempt), failure.clone());
+    let failure = match AssertUnwindSafe(gave_up).catch_unwind().await {
+        Ok(failure) => failure,
+        Err(_) => failure,
+    };
+    Outcome::Fail {
+        code: failure.code,
+        error: failure.error,
+        result: failure.result,
+    }
+}
+
+/// Writes the outcome into the job's row, if the claim still holds.
+async fn write(
+    ctx: &Context,
+    info: &KindInfo,
+    attempt: &Attempt,
+    claim: AttemptId,
+    outcome: Outcome,
+) {
+    let now = ctx.now();
+    let expires_at = Some(now + ctx.config.calls.result_retention);
+    let end = match outcome {
+        Outcome::Done(result) => JobEnd::Completed { result, expires_at },
+        Outcome::Fail {
+            code,
+            error,
+            result,
+        } => JobEnd::Failed {
+            error_code: code,
+            error,
+            result,
+            expires_at,
+        },
+        Outcome::Retry { after, code, error } => JobEnd::Retry {
+            run_at: now + after.unwrap_or_else(|| info.backoff.wait(attempt.number, &*ctx.entropy)),
+            error_code: code,
+            error,
+        },
+        Outcome::Snooze { until, .. } => JobEnd::Snooze { run_at: until },
+    };
+    let complete = CompleteJob {
+        partner_id: attempt.job.partner,
+        job_id: attempt.job.id,
+        claim,
+        end,
+        now,
+    };
+    match ctx.store.complete_job(complete).await {
+        Ok(true) => ctx.signals.publish(attempt.job.id.as_u128()).await,
+        Ok(false) => tracing::warn!("the claim on the job had run out; its outcome was not kept"),
+        // Its lease ends, and it runs again: handlers stand that.
+        Err(error) => {
+            tracing::error!(error = %Chain(&error), "a job's outcome could not be written");
+        }
+    }
+}
+
+fn label(outcome: &Outcome) -> EndLabel {
+    match outcome {
+        Outcome::Done(_) => EndLabel::Done,
+        Outcome::Retry { .. } => EndLabel::Retry,
+        Outcome::Snooze { .. } => EndLabel::Snooze,
+        Outcome::Fail { .. } => EndLabel::Fail,
+    }
+}
+
+fn log(outcome: &Outcome, took: Duration) {
+    match outcome {
+        Outcome::Done(_) => tracing::info!(?took, "done"),
+        Outcome::Retry { code, error, .. } => {
+            tracing::warn!(?took, code, error, "to be tried again")
+        }
+        Outcome::Snooze { until, reason } => tracing::debug!(?took, %until, reason, "snoozed"),
+        Outcome::Fail { code, error, .. } => tracing::warn!(?took, code, error, "failed"),
+    }
+}
