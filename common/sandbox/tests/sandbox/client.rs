@@ -65,6 +65,16 @@ impl Answer {
     }
 }
 
+/// Sends a request without need of its peer, which may stop meanwhile.
+pub async fn sent(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Error> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one client of the sandbox's tests, which see it from outside"
+    )]
+    let response = request.send().await?;
+    Answer::read(response).await
+}
+
 impl Peer {
     /// A sandbox that behaves so.
     pub async fn with(settings: Settings) -> Self {
@@ -116,12 +126,7 @@ impl Peer {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<Answer, reqwest::Error> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one client of the sandbox's tests, which see it from outside"
-        )]
-        let response = request.send().await?;
-        Answer::read(response).await
+        sent(request).await
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {

@@ -9,7 +9,7 @@ use latchkey_sandbox::{
 use reqwest::Method;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::client::Peer;
+use crate::client::{Peer, sent};
 
 #[tokio::test]
 async fn a_stop_lets_requests_end_and_closes_the_port() {
@@ -22,18 +22,10 @@ async fn a_stop_lets_requests_end_and_closes_the_port() {
         .to_owned();
     let (access, _) = peer.seeded();
     peer.sandbox.change(|s| s.api_latency_ms = 300).unwrap();
-    let call = peer.api(Method::GET, "/api/me", &access);
-    let answer = async { call.build().unwrap() };
-    let request = answer.await;
-    let http = reqwest::Client::builder().build().unwrap();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the handle is taken by the stop below"
-    )]
-    let call = tokio::spawn(async move { http.execute(request).await });
+    let call = tokio::spawn(sent(peer.api(Method::GET, "/api/me", &access)));
     peer.reach(Counter::ApiCalls, 1).await;
     peer.sandbox.stop().await;
-    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    assert_eq!(call.await.unwrap().unwrap().status, 200);
     assert!(TcpStream::connect(address).await.is_err());
 }
 
@@ -41,13 +33,7 @@ async fn a_stop_lets_requests_end_and_closes_the_port() {
 async fn a_stop_cuts_what_hangs() {
     let peer = Peer::new().await;
     peer.fault(Fault::new(Target::Api, FaultKind::Hang));
-    let request = peer.request(Method::GET, "/api/me").build().unwrap();
-    let http = reqwest::Client::builder().build().unwrap();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the handle is taken by the stop below"
-    )]
-    let call = tokio::spawn(async move { http.execute(request).await });
+    let call = tokio::spawn(sent(peer.request(Method::GET, "/api/me")));
     peer.reach(Counter::FaultsHit, 1).await;
     peer.sandbox.stop().await;
     assert!(call.await.unwrap().is_err());
