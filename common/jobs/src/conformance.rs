@@ -48,7 +48,7 @@ pub async fn runs_what_is_pushed(queue: Arc<dyn Queue>) {
         queue.push(exchange(n)).await.unwrap();
     }
     let other = RefreshGrants {
-        grants: vec![GrantId::from_u128(1)],
+        grants: vec![(PartnerId::from_u128(1), GrantId::from_u128(1))],
         asked: false,
     };
     let other = Job::new(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use latchkey_domain::{GrantId, backoff::Backoff, refresh::Need};
+use latchkey_domain::{GrantId, PartnerId, backoff::Backoff, refresh::Need};
 use serde::{Deserialize, Serialize};
 
 use crate::job::{JobKind, Urgency};
@@ -13,8 +13,8 @@ pub const MAX_GRANTS_PER_JOB: usize = 100;
 /// The grants to refresh. The rows say whether they still need it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RefreshGrants {
-    /// Which grants. They may belong to several partners: the rows tell.
-    pub grants: Vec<GrantId>,
+    /// Which grants, each with its partner: they may belong to several, and nothing is read without one.
+    pub grants: Vec<(PartnerId, GrantId)>,
     /// Whether a partner asked for it (`POST …/refresh`) rather than the clock.
     pub asked: bool,
 }
