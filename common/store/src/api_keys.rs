@@ -6,6 +6,7 @@ use latchkey_domain::{KeyId, PartnerId, Timestamp};
 use crate::{
     PartnerRow, Result, Store,
     field::{record, state},
+    sql::{Sql, columns},
 };
 
 /// What a key reaches.
@@ -64,18 +65,52 @@ record! {
 impl Store {
     /// Adds a key unless the partner already has `max_live` unrevoked keys of that mode; says whether.
     pub async fn insert_api_key(&self, row: &ApiKeyRow, max_live: u32) -> Result<bool> {
-        unimplemented!()
+        let mut tx = self.engine.begin().await?;
+        // The partner's row serves as the lock, so that two inserts cannot both see room for one.
+        Sql::new("SELECT id FROM partners WHERE id = $1")
+            .push(self.engine.for_update())
+            .bind(&row.partner_id)
+            .rows(&mut *tx)
+            .await?;
+        let live: u32 = Sql::new(
+            "SELECT COUNT(*) FROM api_keys \
+             WHERE partner_id = $1 AND mode = $2 AND revoked_at IS NULL",
+        )
+        .bind(&row.partner_id)
+        .bind(&row.mode)
+        .scalar(&mut *tx)
+        .await?;
+        if live >= max_live {
+            return Ok(false);
+        }
+        Sql::insert(row)
+            .run(&mut *tx)
+            .await
+            .map_err(|error| error.or_missing("there is no such partner"))?;
+        self.engine.commit(tx).await?;
+        Ok(true)
     }
 
     /// The unrevoked keys with this public prefix, each with its partner. The prefix is not secret: the
     /// caller compares hashes.
     pub async fn find_api_keys(&self, lookup: &str) -> Result<Vec<(ApiKeyRow, PartnerRow)>> {
-        unimplemented!()
+        Sql::new(format!(
+            "SELECT {}, {} FROM api_keys k JOIN partners p ON p.id = k.partner_id \
+             WHERE k.lookup = $1 AND k.revoked_at IS NULL",
+            columns::<ApiKeyRow>("k."),
+            columns::<PartnerRow>("p.")
+        ))
+        .text(lookup)
+        .pairs(&self.engine.read)
+        .await
     }
 
     /// A partner's keys, newest first, revoked ones included.
     pub async fn list_api_keys(&self, partner: PartnerId) -> Result<Vec<ApiKeyRow>> {
-        unimplemented!()
+        Sql::select::<ApiKeyRow>("WHERE partner_id = $1 ORDER BY id DESC")
+            .bind(&partner)
+            .all(&self.engine.read)
+            .await
     }
 
     /// Revokes a key; `false` if there is no such living key.
@@ -85,11 +120,26 @@ impl Store {
         id: KeyId,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new(
+            "UPDATE api_keys SET revoked_at = $1 \
+             WHERE partner_id = $2 AND id = $3 AND revoked_at IS NULL",
+        )
+        .bind(&now)
+        .bind(&partner)
+        .bind(&id)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// Notes that a key was used. Call it at most once a minute and key.
     pub async fn touch_api_key(&self, partner: PartnerId, id: KeyId, now: Timestamp) -> Result<()> {
-        unimplemented!()
+        Sql::new("UPDATE api_keys SET last_used_at = $1 WHERE partner_id = $2 AND id = $3")
+            .bind(&now)
+            .bind(&partner)
+            .bind(&id)
+            .run(&self.engine.write)
+            .await
+            .map(drop)
     }
 }

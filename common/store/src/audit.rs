@@ -5,6 +5,7 @@ use latchkey_domain::{AuditId, PartnerId, Timestamp};
 use crate::{
     Result, Store,
     field::{JsonMap, record},
+    sql::Sql,
 };
 
 record! {
@@ -32,7 +33,7 @@ record! {
 impl Store {
     /// Appends a line.
     pub async fn append_audit(&self, row: &AuditRow) -> Result<()> {
-        unimplemented!()
+        Sql::insert(row).run(&self.engine.write).await.map(drop)
     }
 
     /// A partner's lines, newest first, older than `before`.
@@ -42,6 +43,11 @@ impl Store {
         before: Option<AuditId>,
         limit: u32,
     ) -> Result<Vec<AuditRow>> {
-        unimplemented!()
+        Sql::select::<AuditRow>("WHERE partner_id = $1")
+            .bind(&partner)
+            .and_maybe("id <", before.as_ref())
+            .number(" ORDER BY id DESC LIMIT", limit)
+            .all(&self.engine.read)
+            .await
     }
 }

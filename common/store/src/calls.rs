@@ -8,7 +8,10 @@ use latchkey_domain::{
     AccountId, CallId, ConnectionId, JobId, PartnerId, Timestamp, states::CallOutcome,
 };
 
-use crate::{Result, Store, field::record};
+use crate::{Result, Store, field::record, sql::Sql, writer::Write};
+
+/// The span in which receipts are counted.
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 record! {
     /// A call's receipt.
@@ -117,23 +120,33 @@ pub struct CallFilter {
 impl Store {
     /// Writes the receipt of a call whose outcome is known, in a group commit; `false` if it is there.
     pub async fn insert_call(&self, row: CallRow) -> Result<bool> {
-        unimplemented!()
+        Ok(self.group(Write::InsertCall(Box::new(row))).await?.won)
     }
 
     /// Writes the receipt of an unsafe call that is about to be sent (outcome `sent`), in a group commit;
     /// `false` if it is there: it must not be sent again.
     pub async fn begin_unsafe_call(&self, row: CallRow) -> Result<bool> {
-        unimplemented!()
+        let row = CallRow {
+            outcome: CallOutcome::Sent,
+            billed: false,
+            completed_at: None,
+            ..row
+        };
+        Ok(self.group(Write::InsertCall(Box::new(row))).await?.won)
     }
 
     /// `sent` → a final outcome, in a group commit; `false` if another outcome was first.
     pub async fn finish_unsafe_call(&self, finish: FinishCall) -> Result<bool> {
-        unimplemented!()
+        Ok(self.group(Write::FinishCall(Box::new(finish))).await?.won)
     }
 
     /// One receipt.
     pub async fn get_call(&self, partner: PartnerId, id: CallId) -> Result<Option<CallRow>> {
-        unimplemented!()
+        Sql::select::<CallRow>("WHERE partner_id = $1 AND id = $2")
+            .bind(&partner)
+            .bind(&id)
+            .one(&self.engine.read)
+            .await
     }
 
     /// Receipts, newest first.
@@ -142,17 +155,44 @@ impl Store {
         partner: PartnerId,
         filter: &CallFilter,
     ) -> Result<Vec<CallRow>> {
-        unimplemented!()
+        // The hours are indexed; the times cut them exactly.
+        let hours_from = filter.from.map(|at| at.floor(HOUR));
+        Sql::select::<CallRow>("WHERE partner_id = $1")
+            .bind(&partner)
+            .and_maybe("account_id =", filter.account_id.as_ref())
+            .and_maybe("provider =", filter.provider.as_ref())
+            .and_maybe("service =", filter.service.as_ref())
+            .and_maybe("job_id =", filter.job_id.as_ref())
+            .and_maybe("outcome =", filter.outcome.as_ref())
+            .and_maybe("billed =", filter.billed.as_ref())
+            .and_maybe("hour >=", hours_from.as_ref())
+            .and_maybe("hour <", filter.to.as_ref())
+            .and_maybe("completed_at >=", filter.from.as_ref())
+            .and_maybe("completed_at <", filter.to.as_ref())
+            .and_maybe("id <", filter.before.as_ref())
+            .number(" ORDER BY id DESC LIMIT", filter.limit)
+            .all(&self.engine.read)
+            .await
     }
 
     /// Receipts that are still `sent` although they were begun before `before`: their sender died. Of all
     /// partners; each is then finished as `unknown`.
     pub async fn orphaned_calls(&self, before: Timestamp, limit: u32) -> Result<Vec<CallRow>> {
-        unimplemented!()
+        Sql::select::<CallRow>(
+            "WHERE outcome = 'sent' AND created_at < $1 ORDER BY created_at LIMIT $2",
+        )
+        .bind(&before)
+        .bind(&limit)
+        .all(&self.engine.read)
+        .await
     }
 
     /// The receipts a job has so far, oldest first: a job that was sent once must not send again.
     pub async fn calls_of_job(&self, partner: PartnerId, job: JobId) -> Result<Vec<CallRow>> {
-        unimplemented!()
+        Sql::select::<CallRow>("WHERE partner_id = $1 AND job_id = $2 ORDER BY id")
+            .bind(&partner)
+            .bind(&job)
+            .all(&self.engine.read)
+            .await
     }
 }

@@ -8,9 +8,14 @@ use latchkey_domain::{
     states::{ConnectionStatus, GrantState},
 };
 
+use sqlx::AnyConnection;
+
 use crate::{
-    CompleteJob, GrantRow, Result, Store,
+    AccountRow, CompleteJob, GrantRow, GrantSecret, Result, Store, StoreError,
     field::{JsonMap, record},
+    sessions::FORGET,
+    sql::{Sql, columns},
+    writer::complete_jobs,
 };
 
 record! {
@@ -129,6 +134,36 @@ pub struct NewConnection {
     pub now: Timestamp,
 }
 
+/// Connections that one account can list at once: far more than there are providers.
+const MAX_PER_ACCOUNT: u32 = 1000;
+
+impl From<(ConnectionRow, GrantRow)> for Connection {
+    fn from((row, grant): (ConnectionRow, GrantRow)) -> Self {
+        Self { row, grant }
+    }
+}
+
+/// `SELECT … FROM connections c JOIN grants g …`; the condition follows.
+fn joined() -> Sql {
+    Sql::new(format!(
+        "SELECT {}, {} FROM connections c \
+         JOIN grants g ON g.partner_id = c.partner_id AND g.connection_id = c.id ",
+        columns::<ConnectionRow>("c."),
+        columns::<GrantRow>("g.")
+    ))
+}
+
+impl Sql {
+    /// Runs a joined select; its first connection.
+    async fn connection<'c, E>(self, on: E) -> Result<Option<Connection>>
+    where
+        E: sqlx::Executor<'c, Database = sqlx::Any>,
+    {
+        let found = self.pairs(on).await?;
+        Ok(found.into_iter().next().map(Connection::from))
+    }
+}
+
 impl Store {
     /// The living connection that connecting again with this auth config and identity keeps.
     pub async fn find_reconnect(
@@ -138,7 +173,17 @@ impl Store {
         auth_config: AuthConfigId,
         identity: &str,
     ) -> Result<Option<Connection>> {
-        unimplemented!()
+        joined()
+            .push(
+                "WHERE c.partner_id = $1 AND c.account_id = $2 AND c.auth_config_id = $3 \
+                 AND c.identity = $4 AND c.revoked_at IS NULL",
+            )
+            .bind(&partner)
+            .bind(&account)
+            .bind(&auth_config)
+            .text(identity)
+            .connection(&self.engine.read)
+            .await
     }
 
     /// Writes what an exchange brought, in one transaction with the end of its session and job. Connecting
@@ -148,7 +193,40 @@ impl Store {
     /// `Conflict` when the account was deleted, the session or job is no longer ours to end, or the grant
     /// moved on since it was read (read again, seal again). Nothing is written then.
     pub async fn store_connection(&self, new: &NewConnection) -> Result<Connection> {
-        unimplemented!()
+        let mut tx = self.engine.begin().await?;
+        let connection = &new.connection;
+        let account: Option<AccountRow> =
+            Sql::select::<AccountRow>("WHERE partner_id = $1 AND id = $2 AND deleted_at IS NULL")
+                .bind(&connection.partner_id)
+                .bind(&connection.account_id)
+                .push(self.engine.for_update())
+                .one(&mut *tx)
+                .await?;
+        if account.is_none() {
+            return conflict("the account was deleted meanwhile");
+        }
+        end_session(&mut tx, new).await?;
+        if new.version == 1 {
+            insert_new(&mut tx, new).await?;
+        } else {
+            update_old(&mut tx, new).await?;
+        }
+        if let Some(job) = &new.job
+            && !complete_jobs(&mut tx, &[job])
+                .await?
+                .iter()
+                .all(|answer| answer.won)
+        {
+            return conflict("the job is no longer this worker's to end");
+        }
+        let stored = joined()
+            .push("WHERE c.partner_id = $1 AND c.id = $2")
+            .bind(&connection.partner_id)
+            .bind(&connection.id)
+            .connection(&mut *tx)
+            .await?;
+        self.engine.commit(tx).await?;
+        stored.map_or_else(|| conflict("the connection is gone"), Ok)
     }
 
     /// The partner's connections, latest connected first.
@@ -157,7 +235,29 @@ impl Store {
         partner: PartnerId,
         filter: &ConnectionFilter,
     ) -> Result<Vec<Connection>> {
-        unimplemented!()
+        let limit = if filter.limit == 0 {
+            MAX_PER_ACCOUNT
+        } else {
+            filter.limit
+        };
+        let living = if filter.revoked_too {
+            ""
+        } else {
+            " AND c.revoked_at IS NULL"
+        };
+        let found = joined()
+            .push("WHERE c.partner_id = $1")
+            .push(living)
+            .bind(&partner)
+            .and_maybe("c.account_id =", filter.account_id.as_ref())
+            .and_maybe("c.provider =", filter.provider.as_ref())
+            .and_maybe("c.auth_config_id =", filter.auth_config_id.as_ref())
+            .push(" ORDER BY c.connected_at DESC, c.id DESC")
+            .number(" LIMIT", limit)
+            .number(" OFFSET", filter.offset)
+            .pairs(&self.engine.read)
+            .await?;
+        Ok(found.into_iter().map(Connection::from).collect())
     }
 
     /// One connection, disconnected ones included.
@@ -166,7 +266,12 @@ impl Store {
         partner: PartnerId,
         id: ConnectionId,
     ) -> Result<Option<Connection>> {
-        unimplemented!()
+        joined()
+            .push("WHERE c.partner_id = $1 AND c.id = $2")
+            .bind(&partner)
+            .bind(&id)
+            .connection(&self.engine.read)
+            .await
     }
 
     /// The connection that calls of this account use: the latest connected that was not disconnected.
@@ -176,7 +281,31 @@ impl Store {
         account: AccountId,
         provider: &str,
     ) -> Result<Option<Connection>> {
-        unimplemented!()
+        joined()
+            .push(
+                "WHERE c.partner_id = $1 AND c.account_id = $2 AND c.provider = $3 \
+                 AND c.revoked_at IS NULL ORDER BY c.connected_at DESC, c.id DESC LIMIT 1",
+            )
+            .bind(&partner)
+            .bind(&account)
+            .text(provider)
+            .connection(&self.engine.read)
+            .await
+    }
+
+    /// Whether another living connection holds a grant of the same provider account under the same OAuth
+    /// client. Of all partners, because a shared client's grants at one account die together.
+    pub async fn has_living_sibling(&self, of: &ConnectionRow) -> Result<bool> {
+        let others: i64 = Sql::new(
+            "SELECT COUNT(*) FROM connections WHERE auth_config_id = $1 AND identity = $2 \
+             AND id <> $3 AND revoked_at IS NULL",
+        )
+        .bind(&of.auth_config_id)
+        .text(&of.identity)
+        .bind(&of.id)
+        .scalar(&self.engine.read)
+        .await?;
+        Ok(others > 0)
     }
 
     /// Sets service switches (those named; others stay) and returns the connection.
@@ -187,7 +316,31 @@ impl Store {
         switches: &BTreeMap<String, bool>,
         now: Timestamp,
     ) -> Result<Option<Connection>> {
-        unimplemented!()
+        let mut tx = self.engine.begin().await?;
+        let found: Option<ConnectionRow> = Sql::select::<ConnectionRow>(
+            "WHERE partner_id = $1 AND id = $2 AND revoked_at IS NULL",
+        )
+        .bind(&partner)
+        .bind(&id)
+        .push(self.engine.for_update())
+        .one(&mut *tx)
+        .await?;
+        let Some(mut row) = found else {
+            return Ok(None);
+        };
+        row.enabled_services.extend(switches.clone());
+        Sql::new(
+            "UPDATE connections SET enabled_services = $1, updated_at = $2 \
+             WHERE partner_id = $3 AND id = $4",
+        )
+        .bind(&row.enabled_services)
+        .bind(&now)
+        .bind(&partner)
+        .bind(&id)
+        .run(&mut *tx)
+        .await?;
+        self.engine.commit(tx).await?;
+        self.get_connection(partner, id).await
     }
 
     /// Changes the label (Flowra's display name).
@@ -198,7 +351,17 @@ impl Store {
         label: Option<&str>,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new(
+            "UPDATE connections SET label = $1, updated_at = $2 \
+             WHERE partner_id = $3 AND id = $4 AND revoked_at IS NULL",
+        )
+        .bind(&label.map(str::to_owned))
+        .bind(&now)
+        .bind(&partner)
+        .bind(&id)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// `active` ↔ `paused` by the partner; `false` if there is no such living connection.
@@ -209,7 +372,23 @@ impl Store {
         paused: bool,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let (from, to) = if paused {
+            (ConnectionStatus::Active, ConnectionStatus::Paused)
+        } else {
+            (ConnectionStatus::Paused, ConnectionStatus::Active)
+        };
+        let changed = Sql::new(
+            "UPDATE connections SET status = $1, updated_at = $2 \
+             WHERE partner_id = $3 AND id = $4 AND status = $5",
+        )
+        .bind(&to)
+        .bind(&now)
+        .bind(&partner)
+        .bind(&id)
+        .bind(&from)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// Disconnects: the connection is `revoked` and its grant `revoking`, so local use stops at once; row
@@ -222,6 +401,198 @@ impl Store {
         reason: Option<&str>,
         now: Timestamp,
     ) -> Result<Option<Connection>> {
-        unimplemented!()
+        let mut tx = self.engine.begin().await?;
+        let revoked = revoke(&mut tx, partner, id, reason, now).await?;
+        self.engine.commit(tx).await?;
+        Ok(revoked)
     }
+}
+
+fn conflict<T>(what: &'static str) -> Result<T> {
+    Err(StoreError::Conflict { what })
+}
+
+/// Revokes all living connections of an account that is being deleted.
+pub(crate) async fn revoke_account(
+    tx: &mut AnyConnection,
+    partner: PartnerId,
+    account: AccountId,
+    now: Timestamp,
+) -> Result<Vec<Connection>> {
+    let living: Vec<ConnectionRow> = Sql::select::<ConnectionRow>(
+        "WHERE partner_id = $1 AND account_id = $2 AND revoked_at IS NULL ORDER BY id",
+    )
+    .bind(&partner)
+    .bind(&account)
+    .all(&mut *tx)
+    .await?;
+    let mut revoked = Vec::with_capacity(living.len());
+    for row in living {
+        revoked.extend(revoke(tx, partner, row.id, Some("account_deleted"), now).await?);
+    }
+    Ok(revoked)
+}
+
+/// Connection `revoked`, grant `revoking`: no claim is won on it any more, what is under way may land.
+async fn revoke(
+    tx: &mut AnyConnection,
+    partner: PartnerId,
+    id: ConnectionId,
+    reason: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<Connection>> {
+    let changed = Sql::new(
+        "UPDATE connections SET status = 'revoked', reason = $1, revoked_at = $2, updated_at = $2 \
+         WHERE partner_id = $3 AND id = $4 AND revoked_at IS NULL",
+    )
+    .bind(&reason.map(str::to_owned))
+    .bind(&now)
+    .bind(&partner)
+    .bind(&id)
+    .run(&mut *tx)
+    .await?;
+    if changed == 0 {
+        return Ok(None);
+    }
+    Sql::new(
+        "UPDATE grants SET state = 'revoking', due_at = NULL, wake_at = NULL, rev = rev + 1, \
+         updated_at = $1 WHERE partner_id = $2 AND connection_id = $3 \
+         AND state IN ('active', 'needs_reauth')",
+    )
+    .bind(&now)
+    .bind(&partner)
+    .bind(&id)
+    .run(&mut *tx)
+    .await?;
+    joined()
+        .push("WHERE c.partner_id = $1 AND c.id = $2")
+        .bind(&partner)
+        .bind(&id)
+        .connection(&mut *tx)
+        .await
+}
+
+/// `exchanging` → `completed`.
+async fn end_session(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> {
+    let Some(session) = &new.session_id else {
+        return Ok(());
+    };
+    let ended = Sql::new(format!(
+        "UPDATE connect_sessions SET status = 'completed', connection_id = $1, {FORGET}, \
+         updated_at = $2 WHERE partner_id = $3 AND id = $4 AND account_id = $5 \
+         AND status = 'exchanging'"
+    ))
+    .bind(&new.connection.id)
+    .bind(&new.now)
+    .bind(&new.connection.partner_id)
+    .bind(session)
+    .bind(&new.connection.account_id)
+    .run(&mut *tx)
+    .await?;
+    if ended == 0 {
+        return conflict("the connect session is no longer under way");
+    }
+    Ok(())
+}
+
+/// A connection that was not there.
+async fn insert_new(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> {
+    let connection = &new.connection;
+    Sql::insert(connection)
+        .run(&mut *tx)
+        .await
+        .map_err(|error| error.or_conflict("this connection was made meanwhile"))?;
+    let grant = GrantRow {
+        id: new.grant_id,
+        partner_id: connection.partner_id,
+        connection_id: connection.id,
+        account_id: connection.account_id,
+        auth_config_id: connection.auth_config_id,
+        provider: connection.provider.clone(),
+        state: GrantState::Active,
+        reason: None,
+        version: new.version,
+        rev: 1,
+        attempt: None,
+        holder: None,
+        lease_until: None,
+        sweeps: 0,
+        swept_at: None,
+        last_attempt: None,
+        in_doubt: false,
+        closed_at: None,
+        first_claim_at: None,
+        retry_at: None,
+        failures: 0,
+        last_failure: None,
+        refreshable: new.refreshable,
+        issued_at: new.issued_at,
+        expires_at: new.expires_at,
+        last_refreshed_at: None,
+        due_at: new.due_at,
+        wake_at: new.due_at,
+        created_at: new.now,
+        updated_at: new.now,
+    };
+    Sql::insert(&grant).run(&mut *tx).await?;
+    Sql::insert(&GrantSecret {
+        grant_id: new.grant_id,
+        partner_id: connection.partner_id,
+        version: new.version,
+        sealed: new.sealed.clone(),
+    })
+    .run(&mut *tx)
+    .await?;
+    Ok(())
+}
+
+/// Connecting again: the same connection and grant, with a new generation.
+async fn update_old(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> {
+    let row = &new.connection;
+    let kept = Sql::new(
+        "UPDATE connections SET label = $1, status = 'active', reason = NULL, scopes = $2, \
+         params = $3, connected_at = $4, updated_at = $4 \
+         WHERE partner_id = $5 AND id = $6 AND revoked_at IS NULL",
+    )
+    .bind(&row.label)
+    .bind(&row.scopes)
+    .bind(&row.params)
+    .bind(&new.now)
+    .bind(&row.partner_id)
+    .bind(&row.id)
+    .run(&mut *tx)
+    .await?;
+    let moved = Sql::new(
+        "UPDATE grants SET version = version + 1, rev = rev + 1, state = 'active', reason = NULL, \
+         attempt = NULL, holder = NULL, lease_until = NULL, sweeps = 0, swept_at = NULL, \
+         in_doubt = 0, closed_at = NULL, first_claim_at = NULL, retry_at = NULL, failures = 0, \
+         last_failure = NULL, refreshable = $1, issued_at = $2, expires_at = $3, due_at = $4, \
+         wake_at = $4, updated_at = $5 \
+         WHERE partner_id = $6 AND id = $7 AND connection_id = $8 AND version = $9 \
+         AND state IN ('active', 'needs_reauth')",
+    )
+    .bind(&new.refreshable)
+    .bind(&new.issued_at)
+    .bind(&new.expires_at)
+    .bind(&new.due_at)
+    .bind(&new.now)
+    .bind(&row.partner_id)
+    .bind(&new.grant_id)
+    .bind(&row.id)
+    .bind(&(new.version - 1))
+    .run(&mut *tx)
+    .await?;
+    if kept == 0 || moved == 0 {
+        return conflict("the grant moved on meanwhile");
+    }
+    Sql::new(
+        "UPDATE grant_secrets SET version = $1, sealed = $2 WHERE partner_id = $3 AND grant_id = $4",
+    )
+    .bind(&new.version)
+    .bind(&new.sealed)
+    .bind(&row.partner_id)
+    .bind(&new.grant_id)
+    .run(&mut *tx)
+    .await?;
+    Ok(())
 }

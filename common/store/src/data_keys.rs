@@ -4,8 +4,9 @@
 use latchkey_domain::{DataKeyId, PartnerId, Timestamp};
 
 use crate::{
-    Result, Store,
-    field::{record, state},
+    Result, Store, StoreError,
+    field::{Record, record, state},
+    sql::{Sql, columns, values},
 };
 
 /// What a wrapped key is for.
@@ -60,7 +61,22 @@ record! {
 impl Store {
     /// Adds a current key; if another process was first, returns that one instead.
     pub async fn insert_data_key(&self, row: &DataKeyRow) -> Result<DataKeyRow> {
-        unimplemented!()
+        let mut sql = Sql::new(format!(
+            "INSERT INTO data_keys ({}) VALUES {} \
+             ON CONFLICT (partner_id, purpose) WHERE current = 1 DO NOTHING",
+            columns::<DataKeyRow>(""),
+            values(1, DataKeyRow::COLUMNS.len())
+        ));
+        sql.record(row);
+        sql.run(&self.engine.write)
+            .await
+            .map_err(|error| error.or_missing("there is no such partner"))?;
+        // Whoever was first, its key is the current one now.
+        self.current_data_key(row.partner_id, row.purpose)
+            .await?
+            .ok_or(StoreError::Conflict {
+                what: "the current data key was retired meanwhile",
+            })
     }
 
     /// The key that seals new values.
@@ -69,7 +85,11 @@ impl Store {
         partner: PartnerId,
         purpose: KeyPurpose,
     ) -> Result<Option<DataKeyRow>> {
-        unimplemented!()
+        Sql::select::<DataKeyRow>("WHERE partner_id = $1 AND purpose = $2 AND current = 1")
+            .bind(&partner)
+            .bind(&purpose)
+            .one(&self.engine.read)
+            .await
     }
 
     /// One key.
@@ -78,17 +98,28 @@ impl Store {
         partner: PartnerId,
         id: DataKeyId,
     ) -> Result<Option<DataKeyRow>> {
-        unimplemented!()
+        Sql::select::<DataKeyRow>("WHERE partner_id = $1 AND id = $2")
+            .bind(&partner)
+            .bind(&id)
+            .one(&self.engine.read)
+            .await
     }
 
     /// A partner's keys, oldest first.
     pub async fn data_keys(&self, partner: PartnerId) -> Result<Vec<DataKeyRow>> {
-        unimplemented!()
+        Sql::select::<DataKeyRow>("WHERE partner_id = $1 ORDER BY id")
+            .bind(&partner)
+            .all(&self.engine.read)
+            .await
     }
 
     /// Keys that another key-encryption key than `kek_id` wraps, of all partners, for re-wrapping.
     pub async fn data_keys_not_under(&self, kek_id: &str, limit: u32) -> Result<Vec<DataKeyRow>> {
-        unimplemented!()
+        Sql::select::<DataKeyRow>("WHERE kek_id <> $1 ORDER BY partner_id, id LIMIT $2")
+            .text(kek_id)
+            .bind(&limit)
+            .all(&self.engine.read)
+            .await
     }
 
     /// Replaces the wrapping of a key that is still under `seen_kek`; says whether.
@@ -100,6 +131,17 @@ impl Store {
         kek_id: &str,
         wrapped: &[u8],
     ) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new(
+            "UPDATE data_keys SET kek_id = $1, wrapped = $2 \
+             WHERE partner_id = $3 AND id = $4 AND kek_id = $5",
+        )
+        .text(kek_id)
+        .bind(&wrapped.to_vec())
+        .bind(&partner)
+        .bind(&id)
+        .text(seen_kek)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 }

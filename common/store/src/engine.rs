@@ -1,61 +1,278 @@
-//! Everything that differs between SQLite and PostgreSQL.
+//! Every difference between SQLite and PostgreSQL: how to connect, how to begin a write, how to skip what
+//! another process has locked, whose clock counts, and which error codes mean what.
+//!
+//! SQLite has one writer. All writes go through a pool of one connection, whose queue is fair, so a write
+//! that waits beside the group-commit writer waits for one group at most; reads have connections of their
+//! own and never wait (WAL).
 
-use std::{path::Path, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
 use latchkey_domain::{Clock, Timestamp};
+use sqlx::{
+    Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, Transaction, any::AnyPoolOptions,
+};
 
-use crate::Result;
+use crate::{Result, StoreConfig, StoreError, sql::Sql};
 
-/// Where the store is and how much it may use.
-#[derive(Clone, Debug)]
-pub struct StoreConfig {
-    /// `sqlite:///absolute/path` (made if it is not there) or `postgres://…`.
-    pub url: String,
-    /// Connections for reading (SQLite), or in all (PostgreSQL).
-    pub connections: u32,
-    /// Time on the embedded engine.
-    pub clock: Arc<dyn Clock>,
+/// How long a write waits for another process's lock on the file (SQLite) or the row (PostgreSQL).
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long a caller waits for a connection before it is told that the store is overloaded.
+const ACQUIRE_WAIT: Duration = Duration::from_secs(30);
+/// Pages of the write-ahead log after which SQLite moves them into the file (4 KiB each): 16 MiB keeps
+/// that work off most commits and the log small.
+const CHECKPOINT_PAGES: u32 = 4096;
+
+/// Which engine it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// The embedded one.
+    Sqlite,
+    /// The fleet's.
+    Postgres,
 }
 
-impl StoreConfig {
-    /// The embedded store in this file.
-    pub fn sqlite(path: &Path, clock: Arc<dyn Clock>) -> Self {
-        unimplemented!()
+/// The engine with its connections.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    dialect: Dialect,
+    /// For statements that change nothing.
+    pub(crate) read: AnyPool,
+    /// For all others.
+    pub(crate) write: AnyPool,
+    clock: Arc<dyn Clock>,
+    /// Makes the next commit lose its answer after it succeeded, as a cut connection would.
+    #[cfg(test)]
+    pub(crate) lose_next_commit: std::sync::atomic::AtomicBool,
+}
+
+impl Engine {
+    /// Connects.
+    pub(crate) async fn open(config: StoreConfig) -> Result<Self> {
+        sqlx::any::install_default_drivers();
+        let dialect = if config.url.starts_with("sqlite:") {
+            Dialect::Sqlite
+        } else {
+            Dialect::Postgres
+        };
+        let (read, write) = match dialect {
+            Dialect::Sqlite => {
+                // The writer comes first: it makes the file and switches it to the write-ahead log.
+                let write = connect(&config.url, 1, sqlite_setup(false)).await?;
+                let read = connect(&config.url, config.connections, sqlite_setup(true)).await?;
+                (read, write)
+            }
+            Dialect::Postgres => {
+                let pool = connect(&config.url, config.connections, postgres_setup()).await?;
+                (pool.clone(), pool)
+            }
+        };
+        Ok(Self {
+            dialect,
+            read,
+            write,
+            clock: config.clock,
+            #[cfg(test)]
+            lose_next_commit: std::sync::atomic::AtomicBool::new(false),
+        })
+    }
+
+    /// Begins a transaction that writes. SQLite takes the write lock at once: a transaction that reads
+    /// first and writes later could not wait for it.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        let statement = match self.dialect {
+            Dialect::Sqlite => "BEGIN IMMEDIATE",
+            Dialect::Postgres => "BEGIN",
+        };
+        Ok(self.write.begin_with(statement).await?)
+    }
+
+    /// What ends a sub-select whose rows are about to be changed: rows that another process works on are
+    /// left to it.
+    pub(crate) const fn skip_locked(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    /// What ends a select whose rows this transaction must hold.
+    pub(crate) const fn for_update(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR UPDATE",
+        }
+    }
+
+    /// Whether rows are locked one by one, so that a group must take them in order.
+    pub(crate) const fn locks_rows(&self) -> bool {
+        matches!(self.dialect, Dialect::Postgres)
+    }
+
+    /// The injected clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Database time: leases among machines count by it.
+    pub(crate) async fn db_now(&self, connection: &mut AnyConnection) -> Result<Timestamp> {
+        match self.dialect {
+            Dialect::Sqlite => Ok(self.clock.now()),
+            Dialect::Postgres => {
+                Sql::new("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
+                    .scalar(connection)
+                    .await
+                    .map(Timestamp::from_micros)
+            }
+        }
+    }
+
+    /// [`Engine::db_now`] outside a transaction.
+    pub(crate) async fn read_db_now(&self) -> Result<Timestamp> {
+        match self.dialect {
+            Dialect::Sqlite => Ok(self.clock.now()),
+            Dialect::Postgres => self.db_now(&mut *self.read.acquire().await?).await,
+        }
+    }
+
+    /// Commits.
+    pub(crate) async fn commit(&self, transaction: Transaction<'static, Any>) -> Result<()> {
+        transaction.commit().await?;
+        #[cfg(test)]
+        if self
+            .lose_next_commit
+            .swap(false, std::sync::atomic::Ordering::SeqCst)
+        {
+            return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()).into());
+        }
+        Ok(())
+    }
+
+    /// Closes every connection once it is given back.
+    pub(crate) async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
     }
 }
 
-/// The store. Clones share its connections and its group-commit writer.
-#[derive(Clone, Debug)]
-pub struct Store {}
+async fn connect(url: &str, connections: u32, setup: String) -> Result<AnyPool> {
+    AnyPoolOptions::new()
+        .max_connections(connections.max(1))
+        .acquire_timeout(ACQUIRE_WAIT)
+        // A file does not hang up; a server may.
+        .test_before_acquire(!url.starts_with("sqlite:"))
+        .after_connect(move |connection, _| {
+            let setup = AssertSqlSafe(setup.clone());
+            Box::pin(async move { connection.execute(sqlx::raw_sql(setup)).await.map(drop) })
+        })
+        .connect(url)
+        .await
+        .map_err(|source| match StoreError::from(source) {
+            StoreError::Sql(source) => StoreError::Open {
+                place: without_password(url),
+                source,
+            },
+            known => known,
+        })
+}
 
-impl Store {
-    /// Opens the store; makes an embedded one that is not there. Run [`Store::migrate`] before use.
-    pub async fn open(config: StoreConfig) -> Result<Self> {
-        unimplemented!()
+/// What a SQLite connection is told first. `synchronous = FULL`: a power cut must not roll back a rotation.
+fn sqlite_setup(read_only: bool) -> String {
+    let common = format!(
+        "PRAGMA busy_timeout = {}; PRAGMA foreign_keys = ON;",
+        LOCK_WAIT.as_millis()
+    );
+    if read_only {
+        return format!("{common} PRAGMA query_only = ON;");
     }
+    format!(
+        "{common} PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
+    )
+}
 
-    /// Brings the schema up to date.
-    pub async fn migrate(&self) -> Result<()> {
-        unimplemented!()
+/// What a PostgreSQL session is told first. A session whose client vanished in a transaction must not hold
+/// its rows for long.
+fn postgres_setup() -> String {
+    let wait = LOCK_WAIT.as_millis();
+    format!(
+        "SET lock_timeout = {wait}; SET idle_in_transaction_session_timeout = {wait}; \
+         SET statement_timeout = 60000;"
+    )
+}
+
+fn without_password(url: &str) -> String {
+    let bare = url.split('?').next().unwrap_or_default();
+    match (bare.find("://"), bare.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            format!("{}{}", &bare[..scheme + 3], &bare[at + 1..])
+        }
+        _ => bare.to_owned(),
     }
+}
 
-    /// Whether the schema is the one this program knows.
-    pub async fn is_migrated(&self) -> Result<bool> {
-        unimplemented!()
+/// What an engine's error means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// No room.
+    Full,
+    /// No permission to write.
+    ReadOnly,
+    /// Two transactions stood in each other's way; run it again.
+    Again,
+    /// The connection ended: whether a commit took place is not known.
+    Cut,
+    /// No connection is to be had.
+    Unreachable,
+    /// Anything else; it may be one row's fault.
+    Other,
+}
+
+/// Reads an error's code: SQLite's are numbers (<https://www.sqlite.org/rescode.html>), PostgreSQL's have
+/// five characters (<https://www.postgresql.org/docs/15/errcodes-appendix.html>).
+pub(crate) fn meaning(error: &sqlx::Error) -> Meaning {
+    let sqlx::Error::Database(error) = error else {
+        return match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::WorkerCrashed => Meaning::Cut,
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Meaning::Unreachable,
+            _ => Meaning::Other,
+        };
+    };
+    let code = error.code().unwrap_or_default();
+    if code.len() == 5 {
+        return match &*code {
+            "53100" => Meaning::Full,
+            "25006" => Meaning::ReadOnly,
+            // serialization_failure, deadlock_detected, lock_not_available
+            "40001" | "40P01" | "55P03" => Meaning::Again,
+            code if code.starts_with("08") || code.starts_with("57P") => Meaning::Cut,
+            _ => Meaning::Other,
+        };
     }
-
-    /// Writes and reads one row, for readiness: tells full and read-only stores by their errors.
-    pub async fn check_writable(&self) -> Result<()> {
-        unimplemented!()
+    // The primary code is the low byte.
+    match code.parse::<u32>().map(|code| code & 0xff) {
+        Ok(13) => Meaning::Full,
+        Ok(8) => Meaning::ReadOnly,
+        Ok(5 | 6) => Meaning::Again,
+        _ => Meaning::Other,
     }
+}
 
-    /// Database time: the injected clock on SQLite, the server's on PostgreSQL. Leases count by it.
-    pub async fn db_now(&self) -> Result<Timestamp> {
-        unimplemented!()
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Waits for what is in flight, then closes every connection.
-    pub async fn close(&self) {
-        unimplemented!()
+    #[test]
+    fn a_password_is_not_shown() {
+        assert_eq!(
+            without_password("postgres://latchkey:s3cret@db:5432/latchkey?sslmode=require"),
+            "postgres://db:5432/latchkey"
+        );
+        assert_eq!(
+            without_password("sqlite:///a/b.db?mode=rwc"),
+            "sqlite:///a/b.db"
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::engine::{self, Meaning};
+
 /// A failure of the store.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -72,7 +74,55 @@ impl StoreError {
     }
 }
 
-/// Classes what sqlx reports.
-pub(crate) fn sql(source: sqlx::Error) -> StoreError {
-    StoreError::Sql(Arc::new(source))
+impl StoreError {
+    /// The failure of a unique index becomes a conflict with these words.
+    pub(crate) fn or_conflict(self, what: &'static str) -> Self {
+        if self.violates(sqlx::error::ErrorKind::UniqueViolation) {
+            Self::Conflict { what }
+        } else {
+            self
+        }
+    }
+
+    /// The failure of a foreign key becomes a conflict with these words.
+    pub(crate) fn or_missing(self, what: &'static str) -> Self {
+        if self.violates(sqlx::error::ErrorKind::ForeignKeyViolation) {
+            Self::Conflict { what }
+        } else {
+            self
+        }
+    }
+
+    fn violates(&self, kind: sqlx::error::ErrorKind) -> bool {
+        let Self::Sql(source) = self else {
+            return false;
+        };
+        source
+            .as_database_error()
+            .is_some_and(|error| error.kind() == kind)
+    }
+
+    /// What the engine's code says.
+    pub(crate) fn meaning(&self) -> Meaning {
+        match self {
+            Self::Full { .. } => Meaning::Full,
+            Self::ReadOnly { .. } => Meaning::ReadOnly,
+            Self::Sql(source) => engine::meaning(source),
+            _ => Meaning::Other,
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(source: sqlx::Error) -> Self {
+        let meaning = engine::meaning(&source);
+        let source = Arc::new(source);
+        match meaning {
+            Meaning::Full => Self::Full { source },
+            Meaning::ReadOnly => Self::ReadOnly { source },
+            Meaning::Again | Meaning::Cut | Meaning::Unreachable | Meaning::Other => {
+                Self::Sql(source)
+            }
+        }
+    }
 }

@@ -16,7 +16,7 @@ use sqlx::{
     any::{AnyArguments, AnyRow},
 };
 
-use crate::{StoreError, error::sql};
+use crate::{Result, StoreError};
 
 /// A JSON object in a TEXT column.
 pub type JsonMap = serde_json::Map<String, serde_json::Value>;
@@ -214,14 +214,15 @@ where
     }
 }
 
-/// Reads one column of a row.
+/// Reads one column of a row; `key` is where the column is that names the row.
 pub(crate) fn read<T: Field>(
     row: &AnyRow,
+    at: usize,
     table: &'static str,
     column: &'static str,
-    key: &'static str,
-) -> Result<T, StoreError> {
-    let raw: T::Sql = row.try_get(column).map_err(sql)?;
+    key: usize,
+) -> Result<T> {
+    let raw: T::Sql = row.try_get(at)?;
     T::from_sql(raw).ok_or_else(|| StoreError::Inconsistent {
         table,
         column,
@@ -241,8 +242,8 @@ pub(crate) trait Record: Sized {
     const TABLE: &'static str;
     /// The columns, in the order of the fields.
     const COLUMNS: &'static [&'static str];
-    /// Reads a row that selected (at least) these columns under their own names.
-    fn read(row: &AnyRow) -> Result<Self, StoreError>;
+    /// Reads a row in which these columns stand in order from `offset` on.
+    fn read(row: &AnyRow, offset: usize) -> Result<Self>;
     /// Binds every field in order.
     fn bind(&self, arguments: &mut AnyArguments);
 }
@@ -269,8 +270,17 @@ macro_rules! record {
             const TABLE: &'static str = $table;
             const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),+];
 
-            fn read(row: &sqlx::any::AnyRow) -> $crate::Result<Self> {
-                Ok(Self { $($field: $crate::field::read(row, $table, stringify!($field), $key)?,)+ })
+            fn read(row: &sqlx::any::AnyRow, offset: usize) -> $crate::Result<Self> {
+                let key = offset
+                    + Self::COLUMNS
+                        .iter()
+                        .position(|name| *name == $key)
+                        .unwrap_or_default();
+                let mut at = offset..;
+                let mut next = || at.next().unwrap_or_default();
+                Ok(Self { $($field: $crate::field::read(
+                    row, next(), $table, stringify!($field), key,
+                )?,)+ })
             }
 
             fn bind(&self, arguments: &mut sqlx::any::AnyArguments) {

@@ -2,7 +2,7 @@
 //! decisions are `domain::refresh`'s; here they are applied by conditional writes: a claim if the row is
 //! as it was read (`rev`), a landing by version alone, a closing by version and attempt.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use latchkey_domain::{
     AccountId, AttemptId, AuthConfigId, ConnectionId, GrantId, HolderId, PartnerId, Timestamp,
@@ -10,7 +10,18 @@ use latchkey_domain::{
     states::GrantState,
 };
 
-use crate::{Result, Store, field::record};
+use sqlx::any::AnyRow;
+
+use crate::{
+    Result, Store,
+    fair::{self, Waiting},
+    field::{Record, record},
+    sql::{Sql, column, columns, with_values},
+    writer::Write,
+};
+
+/// Grants loaded by one statement.
+const MOST_AT_ONCE: usize = 500;
 
 record! {
     /// A grant's narrow row.
@@ -241,33 +252,68 @@ pub struct DueGrant {
 impl Store {
     /// Grants with their sealed tokens, in the order asked for; those that are not there are left out.
     pub async fn load_grants(&self, grants: &[GrantKey]) -> Result<Vec<LoadedGrant>> {
-        unimplemented!()
+        let mut found = HashMap::with_capacity(grants.len());
+        for part in grants.chunks(MOST_AT_ONCE) {
+            let keys: Vec<&GrantKey> = part.iter().collect();
+            let rows = with_values(&["partner_id", "id"], &keys, |sql, key| {
+                sql.add(&key.partner_id);
+                sql.add(&key.id);
+            })
+            .push(&format!(
+                "SELECT DISTINCT {}, s.version, s.sealed FROM v \
+                 JOIN grants g ON g.partner_id = v.partner_id AND g.id = v.id \
+                 LEFT JOIN grant_secrets s ON s.partner_id = g.partner_id AND s.grant_id = g.id",
+                columns::<GrantRow>("g.")
+            ))
+            .rows(&self.engine.read)
+            .await?;
+            for row in &rows {
+                let loaded = read_loaded(row)?;
+                found.insert(loaded.row.key(), loaded);
+            }
+        }
+        Ok(grants
+            .iter()
+            .filter_map(|key| found.get(key).cloned())
+            .collect())
     }
 
     /// One grant with its sealed tokens.
     pub async fn load_grant(&self, grant: GrantKey) -> Result<Option<LoadedGrant>> {
-        unimplemented!()
+        Ok(self.load_grants(&[grant]).await?.pop())
     }
 
     /// Takes a grant for an attempt (clause 1), in a group commit; `true` if this attempt has it.
     pub async fn claim_grant(&self, claim: GrantClaim) -> Result<bool> {
-        unimplemented!()
+        Ok(self.group(Write::ClaimGrant(Box::new(claim))).await?.won)
     }
 
     /// Stores an answer (clause 3), in a group commit: by version alone, also over `needs_reauth`, and for
     /// a connection deleted meanwhile.
     pub async fn land_grant(&self, landing: Landing) -> Result<Landed> {
-        unimplemented!()
+        let generation = landing.generation;
+        let answer = self.group(Write::Land(Box::new(landing))).await?;
+        Ok(if answer.won {
+            Landed::Stored {
+                version: generation + 1,
+                revoking: answer.revoking,
+            }
+        } else {
+            Landed::Stale
+        })
     }
 
     /// Closes an attempt (clauses 4 and 6), in a group commit; `false` if version or attempt moved on.
     pub async fn close_attempt(&self, close: CloseAttempt) -> Result<bool> {
-        unimplemented!()
+        Ok(self.group(Write::Close(Box::new(close))).await?.won)
     }
 
     /// The attempts this holder left open, for closing them after its journal was replayed.
     pub async fn open_attempts_of(&self, holder: HolderId) -> Result<Vec<GrantRow>> {
-        unimplemented!()
+        Sql::select::<GrantRow>("WHERE attempt IS NOT NULL AND holder = $1 ORDER BY partner_id, id")
+            .bind(&holder)
+            .all(&self.engine.read)
+            .await
     }
 
     /// Sweeps attempts that are past their lease and unclosed: shows `in_doubt` and counts the sweep, once
@@ -278,7 +324,20 @@ impl Store {
         sweep: Duration,
         limit: u32,
     ) -> Result<Vec<GrantRow>> {
-        unimplemented!()
+        Sql::new(format!(
+            "UPDATE grants SET in_doubt = 1, sweeps = sweeps + 1, swept_at = $1, rev = rev + 1, \
+             updated_at = $1 WHERE (partner_id, id) IN \
+             (SELECT partner_id, id FROM grants WHERE attempt IS NOT NULL AND lease_until <= $1 \
+              AND (swept_at IS NULL OR swept_at <= $2) ORDER BY lease_until LIMIT $3{}) \
+             RETURNING {}",
+            self.engine.skip_locked(),
+            columns::<GrantRow>("")
+        ))
+        .bind(&now)
+        .bind(&now.minus(sweep))
+        .bind(&limit)
+        .all(&self.engine.write)
+        .await
     }
 
     /// Takes up to `limit` due grants and marks them until `mark_until`: per partner the most urgent first,
@@ -289,17 +348,57 @@ impl Store {
         mark_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<DueGrant>> {
-        unimplemented!()
+        let shares = fair::shares(&self.engine, Waiting::Grants, now, limit).await?;
+        let mut tx = self.engine.begin().await?;
+        let mut due = Vec::new();
+        for (partner, share) in shares {
+            let rows: Vec<GrantRow> = Sql::new(format!(
+                "UPDATE grants SET wake_at = $1 WHERE partner_id = $2 AND id IN \
+                 (SELECT id FROM grants WHERE partner_id = $2 AND wake_at <= $3 \
+                  ORDER BY wake_at, id LIMIT $4{}) RETURNING {}",
+                self.engine.skip_locked(),
+                columns::<GrantRow>("")
+            ))
+            .bind(&mark_until)
+            .bind(&partner)
+            .bind(&now)
+            .bind(&share)
+            .all(&mut *tx)
+            .await?;
+            due.extend(rows.into_iter().map(|row| DueGrant {
+                grant: row.key(),
+                due_at: row.due_at.unwrap_or(now),
+                provider: row.provider,
+                auth_config_id: row.auth_config_id,
+                expires_at: row.expires_at,
+            }));
+        }
+        self.engine.commit(tx).await?;
+        // What never ends by itself is the least urgent.
+        due.sort_by_key(|due| {
+            (
+                due.expires_at.is_none(),
+                due.expires_at,
+                due.due_at,
+                due.grant,
+            )
+        });
+        Ok(due)
     }
 
     /// When the next grant is to be looked at.
     pub async fn earliest_due(&self) -> Result<Option<Timestamp>> {
-        unimplemented!()
+        Sql::new("SELECT MIN(wake_at) FROM grants WHERE wake_at IS NOT NULL")
+            .scalar(&self.engine.read)
+            .await
     }
 
     /// How many grants are due by `by`, for pulling refreshes ahead when there is a backlog.
     pub async fn count_due(&self, by: Timestamp) -> Result<u64> {
-        unimplemented!()
+        Sql::new("SELECT COUNT(*) FROM grants WHERE wake_at IS NOT NULL AND due_at <= $1")
+            .bind(&by)
+            .scalar(&self.engine.read)
+            .await
     }
 
     /// Sets when a grant is looked at next, without touching anything else of it (a decision of `Later`);
@@ -310,12 +409,29 @@ impl Store {
         rev: i64,
         until: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new(
+            "UPDATE grants SET wake_at = $1 \
+             WHERE partner_id = $2 AND id = $3 AND rev = $4 AND wake_at IS NOT NULL",
+        )
+        .bind(&until)
+        .bind(&grant.partner_id)
+        .bind(&grant.id)
+        .bind(&rev)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// Ends the cool-down of an auth config's grants, after it was repaired; returns how many.
     pub async fn wake_grants_of(&self, auth_config: AuthConfigId, now: Timestamp) -> Result<u64> {
-        unimplemented!()
+        Sql::new(
+            "UPDATE grants SET retry_at = NULL, due_at = $1, wake_at = $1, rev = rev + 1, \
+             updated_at = $1 WHERE auth_config_id = $2 AND state = 'active' AND retry_at > $1",
+        )
+        .bind(&now)
+        .bind(&auth_config)
+        .run(&self.engine.write)
+        .await
     }
 
     /// Declares a grant dead outside an attempt (a provider told us, or `ClaimDecision::Lost`), if its
@@ -327,7 +443,19 @@ impl Store {
         reason: &str,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new(
+            "UPDATE grants SET state = 'needs_reauth', reason = $1, due_at = NULL, wake_at = NULL, \
+             rev = rev + 1, updated_at = $2 \
+             WHERE partner_id = $3 AND id = $4 AND version = $5 AND state = 'active'",
+        )
+        .text(reason)
+        .bind(&now)
+        .bind(&grant.partner_id)
+        .bind(&grant.id)
+        .bind(&version)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// After the revocation has its receipt: deletes the sealed tokens and ends the grant as `revoked`,
@@ -338,11 +466,50 @@ impl Store {
         version: i64,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let mut tx = self.engine.begin().await?;
+        let ended = Sql::new(
+            "UPDATE grants SET state = 'revoked', in_doubt = 0, rev = rev + 1, updated_at = $1 \
+             WHERE partner_id = $2 AND id = $3 AND version = $4 AND state = 'revoking' \
+             AND attempt IS NULL",
+        )
+        .bind(&now)
+        .bind(&grant.partner_id)
+        .bind(&grant.id)
+        .bind(&version)
+        .run(&mut *tx)
+        .await?;
+        if ended == 0 {
+            return Ok(false);
+        }
+        Sql::new("DELETE FROM grant_secrets WHERE partner_id = $1 AND grant_id = $2")
+            .bind(&grant.partner_id)
+            .bind(&grant.id)
+            .run(&mut *tx)
+            .await?;
+        self.engine.commit(tx).await?;
+        Ok(true)
     }
 
     /// Grants that wait for their revocation, for the reconciler that re-issues lost revoke jobs.
     pub async fn revoking_grants(&self, limit: u32) -> Result<Vec<GrantRow>> {
-        unimplemented!()
+        Sql::select::<GrantRow>("WHERE state = 'revoking' ORDER BY updated_at LIMIT $1")
+            .bind(&limit)
+            .all(&self.engine.read)
+            .await
     }
+}
+
+/// A row of a grant joined with its secret, if it has one.
+fn read_loaded(row: &AnyRow) -> Result<LoadedGrant> {
+    let grant = GrantRow::read(row, 0)?;
+    let at = GrantRow::COLUMNS.len();
+    let version: Option<i64> = column(row, at)?;
+    let sealed: Option<Vec<u8>> = column(row, at + 1)?;
+    let secret = version.zip(sealed).map(|(version, sealed)| GrantSecret {
+        grant_id: grant.id,
+        partner_id: grant.partner_id,
+        version,
+        sealed,
+    });
+    Ok(LoadedGrant { row: grant, secret })
 }

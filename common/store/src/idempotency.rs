@@ -3,8 +3,9 @@
 use latchkey_domain::{PartnerId, Timestamp};
 
 use crate::{
-    Result, Store,
-    field::{record, state},
+    Result, Store, StoreError,
+    field::{Record, record, state},
+    sql::{Sql, columns, values},
 };
 
 /// Whether the first request is still running.
@@ -75,7 +76,38 @@ impl Store {
     /// Takes a key, or returns what it holds. An expired key counts as none; one in flight past its lock,
     /// with the same request, is taken over.
     pub async fn begin_idempotent(&self, row: &IdempotencyRow) -> Result<Begun> {
-        unimplemented!()
+        let mut sql = Sql::new(format!(
+            "INSERT INTO idempotency_keys ({}) VALUES {} \
+             ON CONFLICT (partner_id, route, key) DO UPDATE SET \
+             request_hash = excluded.request_hash, state = excluded.state, status = NULL, \
+             answer = NULL, created_at = excluded.created_at, \
+             locked_until = excluded.locked_until, expires_at = excluded.expires_at \
+             WHERE idempotency_keys.expires_at <= excluded.created_at \
+             OR (idempotency_keys.state = 'in_flight' \
+                 AND idempotency_keys.locked_until <= excluded.created_at \
+                 AND idempotency_keys.request_hash = excluded.request_hash)",
+            columns::<IdempotencyRow>(""),
+            values(1, IdempotencyRow::COLUMNS.len())
+        ));
+        sql.record(row);
+        let mut tx = self.engine.begin().await?;
+        if sql.run(&mut *tx).await? > 0 {
+            self.engine.commit(tx).await?;
+            return Ok(Begun::Ours);
+        }
+        // The upsert held the row, so it is still there.
+        let before: Option<IdempotencyRow> =
+            Sql::select::<IdempotencyRow>("WHERE partner_id = $1 AND route = $2 AND key = $3")
+                .bind(&row.partner_id)
+                .bind(&row.route)
+                .bind(&row.key)
+                .one(&mut *tx)
+                .await?;
+        before
+            .map(|row| Begun::Before(Box::new(row)))
+            .ok_or(StoreError::Conflict {
+                what: "the idempotency key was freed meanwhile",
+            })
     }
 
     /// Keeps the answer; `false` if the key was forgotten meanwhile or is done.
@@ -87,7 +119,18 @@ impl Store {
         status: u16,
         answer: &[u8],
     ) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new(
+            "UPDATE idempotency_keys SET state = 'done', status = $1, answer = $2 \
+             WHERE partner_id = $3 AND route = $4 AND key = $5 AND state = 'in_flight'",
+        )
+        .bind(&status)
+        .bind(&answer.to_vec())
+        .bind(&partner)
+        .text(route)
+        .text(key)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// Frees a key whose request failed without effect.
@@ -97,11 +140,28 @@ impl Store {
         route: &str,
         key: &str,
     ) -> Result<()> {
-        unimplemented!()
+        Sql::new(
+            "DELETE FROM idempotency_keys \
+             WHERE partner_id = $1 AND route = $2 AND key = $3 AND state = 'in_flight'",
+        )
+        .bind(&partner)
+        .text(route)
+        .text(key)
+        .run(&self.engine.write)
+        .await
+        .map(drop)
     }
 
     /// Deletes up to `limit` keys that expired; returns how many.
     pub async fn expire_idempotency(&self, now: Timestamp, limit: u32) -> Result<u64> {
-        unimplemented!()
+        Sql::new(
+            "DELETE FROM idempotency_keys WHERE (partner_id, route, key) IN \
+             (SELECT partner_id, route, key FROM idempotency_keys WHERE expires_at <= $1 \
+              ORDER BY expires_at LIMIT $2)",
+        )
+        .bind(&now)
+        .bind(&limit)
+        .run(&self.engine.write)
+        .await
     }
 }

@@ -6,7 +6,18 @@ use std::time::Duration;
 
 use latchkey_domain::{AccountId, AttemptId, JobId, PartnerId, Timestamp, states::JobState};
 
-use crate::{Result, Store, field::record};
+use sqlx::any::AnyRow;
+
+use crate::{
+    Result, Store,
+    fair::{self, Waiting},
+    field::record,
+    sql::{Sql, column, columns, with_values},
+    writer::Write,
+};
+
+/// Jobs marked by one statement.
+const MOST_AT_ONCE: usize = 500;
 
 record! {
     /// A job.
@@ -110,6 +121,18 @@ pub struct CompleteJob {
     pub now: Timestamp,
 }
 
+impl CompleteJob {
+    /// The bytes of its result.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.end {
+            JobEnd::Completed { result, .. } | JobEnd::Failed { result, .. } => {
+                result.as_ref().map_or(0, Vec::len)
+            }
+            JobEnd::Retry { .. } | JobEnd::Snooze { .. } => 0,
+        }
+    }
+}
+
 /// How an attempt at a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobEnd {
@@ -182,12 +205,16 @@ pub struct JobCount {
 impl Store {
     /// Adds a job, in a group commit; `false` if its id is there already.
     pub async fn insert_job(&self, row: JobRow) -> Result<bool> {
-        unimplemented!()
+        Ok(self.group(Write::InsertJob(Box::new(row))).await?.won)
     }
 
     /// One job with all it holds.
     pub async fn get_job(&self, partner: PartnerId, id: JobId) -> Result<Option<JobRow>> {
-        unimplemented!()
+        Sql::select::<JobRow>("WHERE partner_id = $1 AND id = $2")
+            .bind(&partner)
+            .bind(&id)
+            .one(&self.engine.read)
+            .await
     }
 
     /// Jobs, newest first, without `sealed` and `result`, and how many match in all.
@@ -196,13 +223,46 @@ impl Store {
         partner: PartnerId,
         filter: &JobFilter,
     ) -> Result<(Vec<JobRow>, u64)> {
-        unimplemented!()
+        let states: Vec<_> = filter.states.iter().collect();
+        let matching = |sql: Sql| {
+            let sql = sql.bind(&partner);
+            let sql = if filter.hidden_too {
+                sql
+            } else {
+                sql.push(" AND visible = 1")
+            };
+            let sql = if states.is_empty() {
+                sql
+            } else {
+                sql.any_of("state", &states)
+            };
+            sql.and_maybe("provider =", filter.provider.as_ref())
+                .and_maybe("service =", filter.service.as_ref())
+        };
+        let total: u64 = matching(Sql::new("SELECT COUNT(*) FROM jobs WHERE partner_id = $1"))
+            .scalar(&self.engine.read)
+            .await?;
+        let light = columns::<JobRow>("")
+            .replace(" sealed,", " CAST(NULL AS BYTEA) AS sealed,")
+            .replace(" result,", " CAST(NULL AS BYTEA) AS result,");
+        let rows = matching(Sql::new(format!(
+            "SELECT {light} FROM jobs WHERE partner_id = $1"
+        )))
+        .and_maybe("id <", filter.before.as_ref())
+        .number(" ORDER BY id DESC LIMIT", filter.limit)
+        .all(&self.engine.read)
+        .await?;
+        Ok((rows, total))
     }
 
     /// Takes a queued job whose `run_at` has come, in a group commit; the row as claimed, or `None` if it
     /// is not there to take.
     pub async fn claim_job(&self, claim: JobClaim) -> Result<Option<JobRow>> {
-        unimplemented!()
+        Ok(self
+            .group(Write::ClaimJob(Box::new(claim)))
+            .await?
+            .job
+            .map(|job| *job))
     }
 
     /// Prolongs a claim; `false` if it no longer holds.
@@ -213,17 +273,40 @@ impl Store {
         claim: AttemptId,
         lease: Duration,
     ) -> Result<bool> {
-        unimplemented!()
+        let now = self.engine.read_db_now().await?;
+        let changed = Sql::new(
+            "UPDATE jobs SET lease_until = $1 \
+             WHERE partner_id = $2 AND id = $3 AND claim = $4 AND state = 'running'",
+        )
+        .bind(&(now + lease))
+        .bind(&partner)
+        .bind(&id)
+        .bind(&claim)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// Ends an attempt, in a group commit; `false` if the claim no longer holds.
     pub async fn complete_job(&self, complete: CompleteJob) -> Result<bool> {
-        unimplemented!()
+        Ok(self
+            .group(Write::CompleteJob(Box::new(complete)))
+            .await?
+            .won)
     }
 
     /// Cancels a job that has not started; `false` if there is none such.
     pub async fn cancel_job(&self, partner: PartnerId, id: JobId, now: Timestamp) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new(
+            "UPDATE jobs SET state = 'canceled', wake_at = NULL, sealed = NULL, completed_at = $1 \
+             WHERE partner_id = $2 AND id = $3 AND state = 'queued' AND started_at IS NULL",
+        )
+        .bind(&now)
+        .bind(&partner)
+        .bind(&id)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// Queued jobs of this urgency that are ready and that nobody pushed lately: oldest first per partner,
@@ -234,7 +317,32 @@ impl Store {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<JobRef>> {
-        unimplemented!()
+        let shares = fair::shares(&self.engine, Waiting::Jobs(urgency), now, limit).await?;
+        let mut queues = Vec::with_capacity(shares.len());
+        for (partner, share) in shares {
+            let rows = Sql::new(
+                "SELECT partner_id, id, kind, urgency FROM jobs \
+                 WHERE urgency = $1 AND partner_id = $2 AND wake_at <= $3 \
+                 ORDER BY wake_at, id LIMIT $4",
+            )
+            .text(urgency)
+            .bind(&partner)
+            .bind(&now)
+            .bind(&share)
+            .rows(&self.engine.read)
+            .await?;
+            let jobs: Vec<JobRef> = rows.iter().map(read_ref).collect::<Result<_>>()?;
+            queues.push(jobs.into_iter());
+        }
+        // In turns, so that the front of the list is fair too.
+        let mut ready = Vec::new();
+        loop {
+            let before = ready.len();
+            ready.extend(queues.iter_mut().filter_map(Iterator::next));
+            if ready.len() == before {
+                return Ok(ready);
+            }
+        }
     }
 
     /// Notes that jobs were pushed; the reconciler looks at them again at `again_at` if they are still
@@ -245,31 +353,118 @@ impl Store {
         now: Timestamp,
         again_at: Timestamp,
     ) -> Result<()> {
-        unimplemented!()
+        let mut tx = self.engine.begin().await?;
+        for part in jobs.chunks(MOST_AT_ONCE) {
+            let mut part: Vec<&JobRef> = part.iter().collect();
+            part.sort_by_key(|job| (job.partner_id, job.id));
+            with_values(
+                &["partner_id", "id", "pushed_at", "again_at"],
+                &part,
+                |sql, job| {
+                    sql.add(&job.partner_id);
+                    sql.add(&job.id);
+                    sql.add(&now);
+                    sql.add(&again_at);
+                },
+            )
+            .push(
+                "UPDATE jobs SET dispatched_at = v.pushed_at, wake_at = v.again_at FROM v \
+                 WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id \
+                 AND jobs.state = 'queued' AND jobs.wake_at IS NOT NULL",
+            )
+            .run(&mut *tx)
+            .await?;
+        }
+        self.engine.commit(tx).await
     }
 
     /// The queue lost everything (a new or flushed server): every queued job is to be pushed again.
     pub async fn reset_dispatched(&self) -> Result<u64> {
-        unimplemented!()
+        Sql::new(
+            "UPDATE jobs SET dispatched_at = NULL, wake_at = run_at \
+             WHERE state = 'queued' AND wake_at IS NOT NULL AND dispatched_at IS NOT NULL",
+        )
+        .run(&self.engine.write)
+        .await
     }
 
     /// Puts jobs whose claim ran out back into the queue (their worker died); returns them.
     pub async fn requeue_stuck_jobs(&self, now: Timestamp, limit: u32) -> Result<Vec<JobRef>> {
-        unimplemented!()
+        // The claim goes too: a worker that only seemed dead must not end the job any more.
+        let rows = Sql::new(format!(
+            "UPDATE jobs SET state = 'queued', claim = NULL, lease_until = NULL, run_at = $1, \
+             wake_at = $1, dispatched_at = NULL WHERE (partner_id, id) IN \
+             (SELECT partner_id, id FROM jobs WHERE state = 'running' AND lease_until <= $1 \
+              ORDER BY lease_until LIMIT $2{}) RETURNING partner_id, id, kind, urgency",
+            self.engine.skip_locked()
+        ))
+        .bind(&now)
+        .bind(&limit)
+        .rows(&self.engine.write)
+        .await?;
+        rows.iter().map(read_ref).collect()
     }
 
     /// Fails queued jobs whose deadline passed before they began; returns them.
     pub async fn fail_overdue_jobs(&self, now: Timestamp, limit: u32) -> Result<Vec<JobRef>> {
-        unimplemented!()
+        let rows = Sql::new(format!(
+            "UPDATE jobs SET state = 'failed', error_code = 'DEADLINE', \
+             error = 'it did not begin before its deadline', wake_at = NULL, sealed = NULL, \
+             completed_at = $1 WHERE (partner_id, id) IN \
+             (SELECT partner_id, id FROM jobs WHERE state = 'queued' \
+              AND deadline_at IS NOT NULL AND deadline_at <= $1 \
+              ORDER BY deadline_at LIMIT $2{}) RETURNING partner_id, id, kind, urgency",
+            self.engine.skip_locked()
+        ))
+        .bind(&now)
+        .bind(&limit)
+        .rows(&self.engine.write)
+        .await?;
+        rows.iter().map(read_ref).collect()
     }
 
     /// Deletes up to `limit` final jobs whose retention ended; returns how many.
     pub async fn delete_expired_jobs(&self, now: Timestamp, limit: u32) -> Result<u64> {
-        unimplemented!()
+        Sql::new(
+            "DELETE FROM jobs WHERE (partner_id, id) IN \
+             (SELECT partner_id, id FROM jobs WHERE state IN ('completed', 'failed', 'canceled') \
+              AND expires_at IS NOT NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+        )
+        .bind(&now)
+        .bind(&limit)
+        .run(&self.engine.write)
+        .await
     }
 
     /// How much waits and runs.
     pub async fn count_jobs(&self) -> Result<Vec<JobCount>> {
-        unimplemented!()
+        let rows = Sql::new(
+            "SELECT urgency, kind, state, COUNT(*), MIN(run_at) FROM jobs \
+             WHERE wake_at IS NOT NULL GROUP BY urgency, kind, state \
+             UNION ALL SELECT urgency, kind, state, COUNT(*), MIN(run_at) FROM jobs \
+             WHERE state = 'running' GROUP BY urgency, kind, state",
+        )
+        .rows(&self.engine.read)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(JobCount {
+                    urgency: column(row, 0)?,
+                    kind: column(row, 1)?,
+                    state: column(row, 2)?,
+                    count: column(row, 3)?,
+                    oldest: column(row, 4)?,
+                })
+            })
+            .collect()
     }
+}
+
+fn read_ref(row: &AnyRow) -> Result<JobRef> {
+    Ok(JobRef {
+        partner_id: column(row, 0)?,
+        id: column(row, 1)?,
+        kind: column(row, 2)?,
+        urgency: column(row, 3)?,
+    })
 }

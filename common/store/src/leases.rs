@@ -3,7 +3,7 @@
 
 use latchkey_domain::Timestamp;
 
-use crate::{Result, Store, field::record};
+use crate::{Result, Store, field::record, sql::Sql};
 
 record! {
     /// A scheduled task's row.
@@ -34,7 +34,20 @@ impl Store {
         lease_until: Timestamp,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let won = Sql::new(
+            "INSERT INTO task_leases (name, slot, owner, lease_until) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (name) DO UPDATE \
+             SET slot = excluded.slot, owner = excluded.owner, lease_until = excluded.lease_until \
+             WHERE task_leases.slot < excluded.slot AND task_leases.lease_until <= $5",
+        )
+        .text(name)
+        .bind(&slot)
+        .text(owner)
+        .bind(&lease_until)
+        .bind(&now)
+        .run(&self.engine.write)
+        .await?;
+        Ok(won > 0)
     }
 
     /// Ends the lease of the owner and notes how it went; `false` if another has it by now.
@@ -45,11 +58,23 @@ impl Store {
         status: &str,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let ended = Sql::new(
+            "UPDATE task_leases SET lease_until = $1, finished_at = $1, status = $2 \
+             WHERE name = $3 AND owner = $4 AND lease_until > $1",
+        )
+        .bind(&now)
+        .text(status)
+        .text(name)
+        .text(owner)
+        .run(&self.engine.write)
+        .await?;
+        Ok(ended > 0)
     }
 
     /// Every task that ever ran.
     pub async fn list_tasks(&self) -> Result<Vec<TaskLease>> {
-        unimplemented!()
+        Sql::select::<TaskLease>("ORDER BY name")
+            .all(&self.engine.read)
+            .await
     }
 }

@@ -7,30 +7,30 @@
 //! (the scheduler's sweeps). `now` is an argument; where a lease must hold among machines, the deadline is
 //! taken from database time as it is written.
 
-#![expect(
-    clippy::unimplemented,
-    unused_variables,
-    dead_code,
-    reason = "the signatures come first"
-)]
-
 mod accounts;
 mod api_keys;
 mod audit;
 mod auth_configs;
 mod calls;
+#[cfg(test)]
+mod conformance;
 mod connections;
 mod data_keys;
 mod engine;
 mod error;
+mod fair;
 mod field;
 mod grants;
 mod idempotency;
 mod jobs;
 mod leases;
+mod migrations;
 mod partners;
 mod sessions;
+mod sql;
+mod store;
 mod usage;
+mod writer;
 
 pub use accounts::{AccountFilter, AccountRow};
 pub use api_keys::{ApiKeyRow, KeyMode};
@@ -39,7 +39,6 @@ pub use auth_configs::{AuthConfigChange, AuthConfigRow, NewCredentials};
 pub use calls::{CallFilter, CallRow, FinishCall};
 pub use connections::{Connection, ConnectionFilter, ConnectionRow, NewConnection};
 pub use data_keys::{DataKeyRow, KeyPurpose};
-pub use engine::{Store, StoreConfig};
 pub use error::StoreError;
 pub use field::JsonMap;
 pub use grants::{
@@ -51,7 +50,9 @@ pub use jobs::{CompleteJob, JobClaim, JobCount, JobEnd, JobFilter, JobRef, JobRo
 pub use leases::TaskLease;
 pub use partners::{Confirmation, PartnerChange, PartnerRow};
 pub use sessions::{AfterCode, BeginAuthorizing, SessionRow, TakeCode};
+pub use store::{Store, StoreConfig};
 pub use usage::{COMMIT_WATERMARK, Granularity, RollUp, UsageLine};
+pub use writer::CommitStats;
 
 /// What every method of the store returns.
 pub type Result<T> = std::result::Result<T, StoreError>;

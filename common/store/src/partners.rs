@@ -7,6 +7,7 @@ use latchkey_domain::{PartnerId, Timestamp, states::PartnerStatus};
 use crate::{
     Result, Store,
     field::{record, state},
+    sql::Sql,
 };
 
 /// Whether the partner's backend must confirm who came back from the provider.
@@ -84,12 +85,19 @@ pub struct PartnerChange {
 impl Store {
     /// Adds a partner.
     pub async fn insert_partner(&self, row: &PartnerRow) -> Result<()> {
-        unimplemented!()
+        Sql::insert(row)
+            .run(&self.engine.write)
+            .await
+            .map(drop)
+            .map_err(|error| error.or_conflict("a partner with this id exists"))
     }
 
     /// One partner.
     pub async fn get_partner(&self, id: PartnerId) -> Result<Option<PartnerRow>> {
-        unimplemented!()
+        Sql::select::<PartnerRow>("WHERE id = $1")
+            .bind(&id)
+            .one(&self.engine.read)
+            .await
     }
 
     /// Partners in the order of their ids, after `after`, without the operator.
@@ -98,7 +106,11 @@ impl Store {
         after: Option<PartnerId>,
         limit: u32,
     ) -> Result<Vec<PartnerRow>> {
-        unimplemented!()
+        Sql::select::<PartnerRow>("WHERE id > $1")
+            .bind(&after.unwrap_or(PartnerId::OPERATOR))
+            .number(" ORDER BY id LIMIT", limit)
+            .all(&self.engine.read)
+            .await
     }
 
     /// Moves a partner to another status; `false` if it is not there or may not go there from its own.
@@ -108,7 +120,16 @@ impl Store {
         status: PartnerStatus,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let from: Vec<_> = PartnerStatus::ALL
+            .iter()
+            .filter(|from| from.may_become(status))
+            .collect();
+        let mut sql = Sql::new("UPDATE partners SET status = $1, updated_at = $2 WHERE id = $3")
+            .bind(&status)
+            .bind(&now)
+            .bind(&id);
+        sql = sql.any_of("status", &from);
+        Ok(sql.run(&self.engine.write).await? > 0)
     }
 
     /// Changes the profile and returns it.
@@ -118,7 +139,37 @@ impl Store {
         change: &PartnerChange,
         now: Timestamp,
     ) -> Result<Option<PartnerRow>> {
-        unimplemented!()
+        let mut tx = self.engine.begin().await?;
+        let found: Option<PartnerRow> = Sql::select::<PartnerRow>("WHERE id = $1")
+            .bind(&id)
+            .push(self.engine.for_update())
+            .one(&mut *tx)
+            .await?;
+        let Some(mut row) = found else {
+            return Ok(None);
+        };
+        let change = change.clone();
+        row.company = change.company.unwrap_or(row.company);
+        row.website = change.website.unwrap_or(row.website);
+        row.contact_email = change.contact_email.unwrap_or(row.contact_email);
+        row.use_case = change.use_case.unwrap_or(row.use_case);
+        row.confirmation = change.confirmation.unwrap_or(row.confirmation);
+        row.updated_at = now;
+        Sql::new(
+            "UPDATE partners SET company = $1, website = $2, contact_email = $3, use_case = $4, \
+             confirmation = $5, updated_at = $6 WHERE id = $7",
+        )
+        .bind(&row.company)
+        .bind(&row.website)
+        .bind(&row.contact_email)
+        .bind(&row.use_case)
+        .bind(&row.confirmation)
+        .bind(&now)
+        .bind(&id)
+        .run(&mut *tx)
+        .await?;
+        self.engine.commit(tx).await?;
+        Ok(Some(row))
     }
 
     /// Puts a partner on another plan; `false` if it is not there.
@@ -128,7 +179,13 @@ impl Store {
         plan: &str,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new("UPDATE partners SET plan = $1, updated_at = $2 WHERE id = $3")
+            .text(plan)
+            .bind(&now)
+            .bind(&id)
+            .run(&self.engine.write)
+            .await?;
+        Ok(changed > 0)
     }
 
     /// Replaces the list of redirect URLs; `false` if the partner is not there.
@@ -138,6 +195,13 @@ impl Store {
         urls: &[String],
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let changed =
+            Sql::new("UPDATE partners SET redirect_urls = $1, updated_at = $2 WHERE id = $3")
+                .bind(&urls.to_vec())
+                .bind(&now)
+                .bind(&id)
+                .run(&self.engine.write)
+                .await?;
+        Ok(changed > 0)
     }
 }

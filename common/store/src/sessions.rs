@@ -9,6 +9,7 @@ use latchkey_domain::{
 use crate::{
     Confirmation, JobRow, Result, Store,
     field::{JsonMap, record},
+    sql::Sql,
 };
 
 record! {
@@ -106,10 +107,18 @@ pub enum AfterCode {
     AwaitConfirmation([u8; 32]),
 }
 
+/// Forgets what a session no longer needs, as part of the statement that ends it. The link keeps working
+/// (it then shows how it ended), and so does the used state.
+pub(crate) const FORGET: &str = "verifier = NULL, code = NULL, completion_hash = NULL";
+
 impl Store {
     /// Adds a session.
     pub async fn insert_session(&self, row: &SessionRow) -> Result<()> {
-        unimplemented!()
+        Sql::insert(row)
+            .run(&self.engine.write)
+            .await
+            .map(drop)
+            .map_err(|error| error.or_missing("there is no such account"))
     }
 
     /// A session of an account.
@@ -119,7 +128,12 @@ impl Store {
         account: AccountId,
         id: SessionId,
     ) -> Result<Option<SessionRow>> {
-        unimplemented!()
+        Sql::select::<SessionRow>("WHERE partner_id = $1 AND account_id = $2 AND id = $3")
+            .bind(&partner)
+            .bind(&account)
+            .bind(&id)
+            .one(&self.engine.read)
+            .await
     }
 
     /// A session by its id alone within the partner (`/connect-sessions/{id}/complete`, the worker).
@@ -128,29 +142,81 @@ impl Store {
         partner: PartnerId,
         id: SessionId,
     ) -> Result<Option<SessionRow>> {
-        unimplemented!()
+        Sql::select::<SessionRow>("WHERE partner_id = $1 AND id = $2")
+            .bind(&partner)
+            .bind(&id)
+            .one(&self.engine.read)
+            .await
     }
 
     /// The session of a connect link. The secret in the link is the credential, so no partner is given.
     pub async fn find_session_by_link(&self, link_hash: &[u8; 32]) -> Result<Option<SessionRow>> {
-        unimplemented!()
+        Sql::select::<SessionRow>("WHERE link_hash = $1")
+            .bind(link_hash)
+            .one(&self.engine.read)
+            .await
     }
 
     /// The session of an OAuth state. The state is the credential, so no partner is given. A used state
     /// still finds its session, so that a reload of the callback can show how it went.
     pub async fn find_session_by_state(&self, state_hash: &[u8; 32]) -> Result<Option<SessionRow>> {
-        unimplemented!()
+        Sql::select::<SessionRow>("WHERE state_hash = $1")
+            .bind(state_hash)
+            .one(&self.engine.read)
+            .await
     }
 
     /// `pending` or `authorizing` → `authorizing`, unless it expired; says whether.
     pub async fn begin_authorizing(&self, begin: &BeginAuthorizing) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new(
+            "UPDATE connect_sessions SET status = 'authorizing', state_hash = $1, \
+             binding_hash = $2, verifier = $3, updated_at = $4 \
+             WHERE partner_id = $5 AND id = $6 AND status IN ('pending', 'authorizing') \
+             AND expires_at > $4",
+        )
+        .bind(&begin.state_hash)
+        .bind(&begin.binding_hash)
+        .bind(&begin.verifier)
+        .bind(&begin.now)
+        .bind(&begin.partner_id)
+        .bind(&begin.session_id)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// `authorizing` → `exchanging` or `awaiting_confirmation`, if the state matches and the session did
     /// not expire; says whether. The same state never passes twice.
     pub async fn take_code(&self, take: &TakeCode) -> Result<bool> {
-        unimplemented!()
+        let (status, completion_hash, job) = match &take.then {
+            AfterCode::Exchange(job) => (SessionStatus::Exchanging, None, Some(job)),
+            AfterCode::AwaitConfirmation(hash) => {
+                (SessionStatus::AwaitingConfirmation, Some(*hash), None)
+            }
+        };
+        let mut tx = self.engine.begin().await?;
+        let changed = Sql::new(
+            "UPDATE connect_sessions SET status = $1, code = $2, completion_hash = $3, \
+             updated_at = $4 WHERE partner_id = $5 AND id = $6 AND status = 'authorizing' \
+             AND state_hash = $7 AND expires_at > $4",
+        )
+        .bind(&status)
+        .bind(&Some(take.code.clone()))
+        .bind(&completion_hash)
+        .bind(&take.now)
+        .bind(&take.partner_id)
+        .bind(&take.session_id)
+        .bind(&take.state_hash)
+        .run(&mut *tx)
+        .await?;
+        if changed == 0 {
+            return Ok(false);
+        }
+        if let Some(job) = job {
+            Sql::insert(&**job).run(&mut *tx).await?;
+        }
+        self.engine.commit(tx).await?;
+        Ok(true)
     }
 
     /// `awaiting_confirmation` → `exchanging`, if the completion code matches, the account has this
@@ -164,7 +230,28 @@ impl Store {
         job: &JobRow,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let mut tx = self.engine.begin().await?;
+        let changed = Sql::new(
+            "UPDATE connect_sessions SET status = 'exchanging', updated_at = $1 \
+             WHERE partner_id = $2 AND id = $3 AND status = 'awaiting_confirmation' \
+             AND completion_hash = $4 AND expires_at > $1 AND EXISTS \
+             (SELECT 1 FROM accounts a WHERE a.partner_id = $2 \
+              AND a.id = connect_sessions.account_id AND a.external_id = $5 \
+              AND a.deleted_at IS NULL)",
+        )
+        .bind(&now)
+        .bind(&partner)
+        .bind(&session)
+        .bind(completion_hash)
+        .text(external_id)
+        .run(&mut *tx)
+        .await?;
+        if changed == 0 {
+            return Ok(false);
+        }
+        Sql::insert(job).run(&mut *tx).await?;
+        self.engine.commit(tx).await?;
+        Ok(true)
     }
 
     /// Marks the code as sent, once and before it leaves: a second caller gets `false` and must not send.
@@ -174,7 +261,16 @@ impl Store {
         session: SessionId,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new(
+            "UPDATE connect_sessions SET code_sent_at = $1, updated_at = $1 WHERE partner_id = $2 \
+             AND id = $3 AND status = 'exchanging' AND code_sent_at IS NULL",
+        )
+        .bind(&now)
+        .bind(&partner)
+        .bind(&session)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// Ends a session that is not final as `failed` with this error code, and forgets its secrets; says
@@ -186,17 +282,47 @@ impl Store {
         error: &str,
         now: Timestamp,
     ) -> Result<bool> {
-        unimplemented!()
+        let changed = Sql::new(format!(
+            "UPDATE connect_sessions SET status = 'failed', error = $1, {FORGET}, updated_at = $2 \
+             WHERE partner_id = $3 AND id = $4 AND status IN \
+             ('pending', 'authorizing', 'awaiting_confirmation', 'exchanging')"
+        ))
+        .text(error)
+        .bind(&now)
+        .bind(&partner)
+        .bind(&session)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
     }
 
     /// Expires up to `limit` sessions whose time is over and that no worker exchanges, and forgets their
     /// secrets; returns how many.
     pub async fn expire_sessions(&self, now: Timestamp, limit: u32) -> Result<u64> {
-        unimplemented!()
+        Sql::new(format!(
+            "UPDATE connect_sessions SET status = 'expired', error = 'session_expired', {FORGET}, \
+             updated_at = $1 WHERE (partner_id, id) IN \
+             (SELECT partner_id, id FROM connect_sessions WHERE expires_at <= $1 AND status IN \
+              ('pending', 'authorizing', 'awaiting_confirmation') \
+              ORDER BY expires_at LIMIT $2{})",
+            self.engine.skip_locked()
+        ))
+        .bind(&now)
+        .bind(&limit)
+        .run(&self.engine.write)
+        .await
     }
 
     /// Deletes up to `limit` final sessions that ended before `before`; returns how many.
     pub async fn delete_old_sessions(&self, before: Timestamp, limit: u32) -> Result<u64> {
-        unimplemented!()
+        Sql::new(
+            "DELETE FROM connect_sessions WHERE (partner_id, id) IN \
+             (SELECT partner_id, id FROM connect_sessions WHERE updated_at < $1 AND status IN \
+              ('completed', 'failed', 'expired') ORDER BY updated_at LIMIT $2)",
+        )
+        .bind(&before)
+        .bind(&limit)
+        .run(&self.engine.write)
+        .await
     }
 }

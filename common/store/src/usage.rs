@@ -2,11 +2,16 @@
 //! last run are recomputed; rows count as visible five minutes after they were recorded, so an hour closes
 //! that long after its end, and a late row reopens it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use latchkey_domain::{PartnerId, Timestamp};
+use sqlx::{AnyConnection, any::AnyRow};
 
-use crate::{Result, Store};
+use crate::{
+    Result, Store,
+    calls::HOUR,
+    sql::{Sql, column},
+};
 
 /// How long after it was stamped a receipt may still become visible to others: the longest a commit takes.
 pub const COMMIT_WATERMARK: Duration = Duration::from_secs(300);
@@ -50,15 +55,113 @@ pub struct RollUp {
     pub watermark: Timestamp,
 }
 
+impl Granularity {
+    const fn table(self) -> &'static str {
+        match self {
+            Self::Hour => "usage_hourly",
+            Self::Day => "usage_daily",
+            Self::Period => "usage_period",
+        }
+    }
+
+    /// Start and end of the span that holds this moment.
+    fn span(self, at: Timestamp) -> (Timestamp, Timestamp) {
+        match self {
+            Self::Hour => (at.floor(HOUR), at.floor(HOUR) + HOUR),
+            Self::Day => (at.floor(DAY), at.floor(DAY) + DAY),
+            Self::Period => (at.month_start(0), at.month_start(1)),
+        }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// What a line sums up, over rows of the ledger.
+const SUMS: &str = "provider, service, COUNT(*), CAST(SUM(billed) AS BIGINT), \
+                    CAST(SUM(bytes_in) AS BIGINT), CAST(SUM(bytes_out) AS BIGINT)";
+
 impl Store {
-    /// Recomputes what was touched since the last run, less the watermark.
+    /// Recomputes what was touched since the last run, less the watermark. Any number of processes may do
+    /// it: each hour is replaced as a whole, and the next run reads the last five minutes again.
     pub async fn roll_up_usage(&self, now: Timestamp) -> Result<RollUp> {
-        unimplemented!()
+        let since = self.usage_watermark().await?.unwrap_or_default();
+        let rows = Sql::new(
+            "SELECT DISTINCT partner_id, hour FROM calls \
+             WHERE hour IS NOT NULL AND recorded_at >= $1 ORDER BY partner_id, hour",
+        )
+        .bind(&since.minus(COMMIT_WATERMARK))
+        .rows(&self.engine.read)
+        .await?;
+        let touched: Vec<(PartnerId, Timestamp)> = rows
+            .iter()
+            .map(|row| Ok((column(row, 0)?, column(row, 1)?)))
+            .collect::<Result<_>>()?;
+        for (partner, hour) in &touched {
+            self.roll_up_hour(*partner, *hour).await?;
+        }
+        // Never backwards: another process may have been quicker.
+        Sql::new(
+            "INSERT INTO usage_state (id, watermark) VALUES (1, $1) ON CONFLICT (id) \
+             DO UPDATE SET watermark = excluded.watermark \
+             WHERE usage_state.watermark < excluded.watermark",
+        )
+        .bind(&now)
+        .run(&self.engine.write)
+        .await?;
+        Ok(RollUp {
+            hours: u64::try_from(touched.len()).unwrap_or(u64::MAX),
+            watermark: now,
+        })
+    }
+
+    /// Sums up an hour of the ledger without holding the writer, then replaces its lines and the sums
+    /// above it.
+    async fn roll_up_hour(&self, partner: PartnerId, hour: Timestamp) -> Result<()> {
+        let lines = self.ledger_lines(partner, hour, hour + HOUR).await?;
+        let mut tx = self.engine.begin().await?;
+        Sql::new("DELETE FROM usage_hourly WHERE partner_id = $1 AND start = $2")
+            .bind(&partner)
+            .bind(&hour)
+            .run(&mut *tx)
+            .await?;
+        for line in lines {
+            Sql::new("INSERT INTO usage_hourly VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
+                .bind(&partner)
+                .bind(&hour)
+                .bind(&line.provider)
+                .bind(&line.service)
+                .bind(&line.calls)
+                .bind(&line.billed)
+                .bind(&line.bytes_in)
+                .bind(&line.bytes_out)
+                .run(&mut *tx)
+                .await?;
+        }
+        sum_up(&mut tx, partner, hour, Granularity::Hour, Granularity::Day).await?;
+        sum_up(
+            &mut tx,
+            partner,
+            hour,
+            Granularity::Day,
+            Granularity::Period,
+        )
+        .await?;
+        self.engine.commit(tx).await
     }
 
     /// Recomputes everything of one partner from the ledger.
     pub async fn rebuild_usage(&self, partner: PartnerId) -> Result<()> {
-        unimplemented!()
+        let rows = Sql::new(
+            "SELECT DISTINCT hour FROM calls WHERE partner_id = $1 AND hour IS NOT NULL \
+             UNION SELECT start FROM usage_hourly WHERE partner_id = $1",
+        )
+        .bind(&partner)
+        .rows(&self.engine.read)
+        .await?;
+        for row in &rows {
+            self.roll_up_hour(partner, column(row, 0)?).await?;
+        }
+        Ok(())
     }
 
     /// A partner's usage lines that begin in `from..to`, oldest first.
@@ -69,13 +172,38 @@ impl Store {
         to: Timestamp,
         granularity: Granularity,
     ) -> Result<Vec<UsageLine>> {
-        unimplemented!()
+        let rows = Sql::new(format!(
+            "SELECT start, provider, service, calls, billed, bytes_in, bytes_out FROM {} \
+             WHERE partner_id = $1 AND start >= $2 AND start < $3 \
+             ORDER BY start, provider, service",
+            granularity.table()
+        ))
+        .bind(&partner)
+        .bind(&from)
+        .bind(&to)
+        .rows(&self.engine.read)
+        .await?;
+        rows.iter()
+            .map(|row| read_line(row, column(row, 0)?, 1))
+            .collect()
     }
 
     /// Billed calls in the month that `month` lies in, to this moment: rolled up where that is settled,
-    /// counted in the ledger where not.
+    /// counted in the ledger where not. (A late row of a settled hour joins with the next roll-up.)
     pub async fn billed_calls(&self, partner: PartnerId, month: Timestamp) -> Result<u64> {
-        unimplemented!()
+        let (start, cut, end) = self.settled(month).await?;
+        Sql::new(
+            "SELECT CAST(COALESCE((SELECT SUM(billed) FROM usage_hourly WHERE partner_id = $1 \
+             AND start >= $2 AND start < $3), 0) + COALESCE((SELECT SUM(billed) FROM calls \
+             WHERE partner_id = $1 AND hour IS NOT NULL AND hour >= $3 AND hour < $4), 0) \
+             AS BIGINT)",
+        )
+        .bind(&partner)
+        .bind(&start)
+        .bind(&cut)
+        .bind(&end)
+        .scalar(&self.engine.read)
+        .await
     }
 
     /// The lines of a month's statement: like [`Store::billed_calls`], by provider and service.
@@ -84,11 +212,104 @@ impl Store {
         partner: PartnerId,
         month: Timestamp,
     ) -> Result<Vec<UsageLine>> {
-        unimplemented!()
+        let (start, cut, end) = self.settled(month).await?;
+        let mut lines: BTreeMap<(String, String), UsageLine> = BTreeMap::new();
+        let settled = self.usage(partner, start, cut, Granularity::Hour).await?;
+        let open = self.ledger_lines(partner, cut, end).await?;
+        for line in settled.into_iter().chain(open) {
+            let key = (line.provider.clone(), line.service.clone());
+            let sum = lines.entry(key).or_insert_with(|| UsageLine {
+                start,
+                calls: 0,
+                billed: 0,
+                bytes_in: 0,
+                bytes_out: 0,
+                ..line.clone()
+            });
+            sum.calls += line.calls;
+            sum.billed += line.billed;
+            sum.bytes_in += line.bytes_in;
+            sum.bytes_out += line.bytes_out;
+        }
+        Ok(lines.into_values().collect())
     }
 
     /// Up to where receipts were rolled up; hours that ended a watermark before it are closed.
     pub async fn usage_watermark(&self) -> Result<Option<Timestamp>> {
-        unimplemented!()
+        Sql::new("SELECT MAX(watermark) FROM usage_state")
+            .scalar(&self.engine.read)
+            .await
     }
+
+    /// A month's start, the hour from which on the ledger counts, and the month's end.
+    async fn settled(&self, month: Timestamp) -> Result<(Timestamp, Timestamp, Timestamp)> {
+        let (start, end) = Granularity::Period.span(month);
+        let watermark = self.usage_watermark().await?.unwrap_or_default();
+        let cut = watermark.minus(COMMIT_WATERMARK).floor(HOUR);
+        Ok((start, cut.clamp(start, end), end))
+    }
+
+    /// The ledger's sums over the hours in `from..to`, as one span.
+    async fn ledger_lines(
+        &self,
+        partner: PartnerId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<UsageLine>> {
+        let rows = Sql::new(format!(
+            "SELECT {SUMS} FROM calls WHERE partner_id = $1 AND hour IS NOT NULL \
+             AND hour >= $2 AND hour < $3 GROUP BY provider, service ORDER BY provider, service"
+        ))
+        .bind(&partner)
+        .bind(&from)
+        .bind(&to)
+        .rows(&self.engine.read)
+        .await?;
+        rows.iter().map(|row| read_line(row, from, 0)).collect()
+    }
+}
+
+/// Replaces the lines of the larger span around `at` by the sums of the smaller ones in it.
+async fn sum_up(
+    tx: &mut AnyConnection,
+    partner: PartnerId,
+    at: Timestamp,
+    small: Granularity,
+    large: Granularity,
+) -> Result<()> {
+    let (start, end) = large.span(at);
+    let (from, into) = (small.table(), large.table());
+    Sql::new(format!(
+        "DELETE FROM {into} WHERE partner_id = $1 AND start = $2"
+    ))
+    .bind(&partner)
+    .bind(&start)
+    .run(&mut *tx)
+    .await?;
+    Sql::new(format!(
+        "INSERT INTO {into} SELECT partner_id, CAST($2 AS BIGINT), provider, service, \
+         CAST(SUM(calls) AS BIGINT), CAST(SUM(billed) AS BIGINT), \
+         CAST(SUM(bytes_in) AS BIGINT), CAST(SUM(bytes_out) AS BIGINT) FROM {from} \
+         WHERE partner_id = $1 AND start >= $2 AND start < $3 \
+         GROUP BY partner_id, provider, service"
+    ))
+    .bind(&partner)
+    .bind(&start)
+    .bind(&end)
+    .run(tx)
+    .await
+    .map(drop)
+}
+
+/// A line whose columns from `provider` on stand at `at`.
+fn read_line(row: &AnyRow, start: Timestamp, at: usize) -> Result<UsageLine> {
+    Ok(UsageLine {
+        start,
+        provider: column(row, at)?,
+        service: column(row, at + 1)?,
+        calls: column(row, at + 2)?,
+        billed: column(row, at + 3)?,
+        bytes_in: column(row, at + 4)?,
+        bytes_out: column(row, at + 5)?,
+    })
 }

@@ -1,0 +1,80 @@
+//! The files of `migrations/`, embedded. A test fails if one is missing here.
+
+use std::borrow::Cow;
+
+use sqlx::{
+    SqlStr,
+    migrate::{Migration, MigrationType, Migrator},
+};
+
+macro_rules! files {
+    ($($name:literal),+ $(,)?) => {
+        const FILES: &[(&str, &str)] = &[
+            $(($name, include_str!(concat!("../../../migrations/", $name, ".sql")))),+
+        ];
+    };
+}
+
+files!(
+    "0001_partners",
+    "0002_api_keys",
+    "0003_auth_configs",
+    "0004_accounts",
+    "0005_connect_sessions",
+    "0006_connections",
+    "0007_grants",
+    "0008_grant_secrets",
+    "0009_data_keys",
+    "0010_idempotency_keys",
+    "0011_jobs",
+    "0012_calls",
+    "0013_usage",
+    "0014_audit_log",
+    "0015_task_leases",
+    "0016_store_checks",
+);
+
+/// Every migration, in order.
+pub(crate) fn migrator() -> Migrator {
+    let each = (1..).zip(FILES).map(|(version, (name, sql))| {
+        Migration::new(
+            version,
+            Cow::Borrowed(&name[5..]),
+            MigrationType::Simple,
+            SqlStr::from_static(sql),
+            false,
+        )
+    });
+    Migrator::with_migrations(each.collect())
+}
+
+/// The number of the newest.
+pub(crate) fn newest() -> i64 {
+    i64::try_from(FILES.len()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_embedded_under_its_number_and_explains_itself() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations");
+        let mut on_disk: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter_map(|name| name.strip_suffix(".sql").map(str::to_owned))
+            .collect();
+        on_disk.sort();
+        let embedded: Vec<_> = FILES.iter().map(|(name, _)| *name).collect();
+        assert_eq!(on_disk, embedded);
+        for (number, (name, sql)) in (1..).zip(FILES) {
+            assert!(name.starts_with(&format!("{number:04}_")), "{name}");
+            assert!(sql.starts_with("-- "), "{name} has no header comment");
+            assert!(
+                !sql.contains("BOOLEAN"),
+                "{name} uses a type that SQLite does not have"
+            );
+        }
+    }
+}

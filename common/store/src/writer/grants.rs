@@ -1,0 +1,274 @@
+//! The group statements on grants: claim, land, close (`architecture.md` §6, clauses 1, 3, 4 and 6).
+
+use std::collections::{HashMap, HashSet};
+
+use latchkey_domain::{GrantId, PartnerId, Timestamp, states::GrantState};
+use sqlx::AnyConnection;
+
+use super::{Answer, Write};
+use crate::{
+    CloseAttempt, GrantClaim, GrantKey, GrantRow, Landing, Result,
+    sql::{Sql, column, with_values},
+};
+
+/// Locks the grants of a group in the order of their ids, so that two groups of two processes do not wait
+/// for each other.
+pub(super) async fn lock_in_order(tx: &mut AnyConnection, writes: &[&Write]) -> Result<()> {
+    let mut keys: Vec<(PartnerId, GrantId)> = writes
+        .iter()
+        .filter_map(|write| match write {
+            Write::ClaimGrant(claim) => Some(claim.grant),
+            Write::Land(landing) => Some(landing.grant),
+            Write::Close(close) => Some(close.grant),
+            _ => None,
+        })
+        .map(|key| (key.partner_id, key.id))
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    lock(tx, "grants", &keys).await
+}
+
+/// Locks rows by partner and id, in that order.
+pub(super) async fn lock<T: crate::field::Field>(
+    tx: &mut AnyConnection,
+    table: &str,
+    keys: &[(PartnerId, T)],
+) -> Result<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<_> = keys.iter().collect();
+    with_values(&["partner_id", "id"], &keys, |sql, (partner, id)| {
+        sql.add(partner);
+        sql.add(id);
+    })
+    .push(&format!(
+        "SELECT id FROM {table} WHERE (partner_id, id) IN (SELECT partner_id, id FROM v) \
+         ORDER BY partner_id, id FOR UPDATE"
+    ))
+    .rows(tx)
+    .await
+    .map(drop)
+}
+
+/// Takes grants whose rows are as they were read. Whoever finds its own attempt in the row has it.
+pub(super) async fn claim_all(
+    tx: &mut AnyConnection,
+    claims: &[&GrantClaim],
+    now: Timestamp,
+) -> Result<Vec<Answer>> {
+    const COLUMNS: [&str; 8] = [
+        "partner_id",
+        "id",
+        "rev",
+        "attempt",
+        "holder",
+        "lease_until",
+        "doubt",
+        "first_claim_at",
+    ];
+    let rows = with_values(&COLUMNS, claims, |sql, claim| {
+        sql.add(&claim.grant.partner_id);
+        sql.add(&claim.grant.id);
+        sql.add(&claim.rev);
+        sql.add(&claim.attempt);
+        sql.add(&claim.holder);
+        sql.add(&(now + claim.lease));
+        sql.add(&claim.doubt);
+        sql.add(&claim.first_claim_at);
+    })
+    .push(
+        "UPDATE grants SET attempt = v.attempt, holder = v.holder, lease_until = v.lease_until, \
+         sweeps = 0, swept_at = NULL, in_doubt = v.doubt, first_claim_at = v.first_claim_at, \
+         rev = grants.rev + 1 FROM v \
+         WHERE grants.partner_id = v.partner_id AND grants.id = v.id AND grants.rev = v.rev \
+         AND grants.state = 'active' RETURNING grants.attempt",
+    )
+    .rows(tx)
+    .await?;
+    let won: HashSet<String> = rows
+        .iter()
+        .map(|row| column(row, 0))
+        .collect::<Result<_>>()?;
+    let mine = |claim: &&GrantClaim| Answer::won(won.contains(&claim.attempt.to_string()));
+    Ok(claims.iter().map(mine).collect())
+}
+
+/// Stores answers by version alone. A landing over `needs_reauth` revives the grant; one over `revoking`
+/// is stored to be revoked.
+pub(super) async fn land_all(tx: &mut AnyConnection, landings: &[&Landing]) -> Result<Vec<Answer>> {
+    const COLUMNS: [&str; 9] = [
+        "partner_id",
+        "id",
+        "generation",
+        "attempt",
+        "issued_at",
+        "expires_at",
+        "due_at",
+        "refreshable",
+        "landed_at",
+    ];
+    let rows = with_values(&COLUMNS, landings, |sql, landing| {
+        sql.add(&landing.grant.partner_id);
+        sql.add(&landing.grant.id);
+        sql.add(&landing.generation);
+        sql.add(&landing.attempt);
+        sql.add(&landing.issued_at);
+        sql.add(&landing.expires_at);
+        sql.add(&landing.due_at);
+        sql.add(&landing.refreshable);
+        sql.add(&landing.now);
+    })
+    .push(
+        "UPDATE grants SET version = grants.version + 1, rev = grants.rev + 1, \
+         state = CASE WHEN grants.state = 'revoking' THEN 'revoking' ELSE 'active' END, \
+         reason = NULL, attempt = NULL, holder = NULL, lease_until = NULL, sweeps = 0, \
+         swept_at = NULL, last_attempt = v.attempt, in_doubt = 0, closed_at = NULL, \
+         first_claim_at = NULL, retry_at = NULL, failures = 0, last_failure = NULL, \
+         refreshable = v.refreshable, issued_at = v.issued_at, expires_at = v.expires_at, \
+         last_refreshed_at = v.landed_at, updated_at = v.landed_at, \
+         due_at = CASE WHEN grants.state = 'revoking' THEN NULL ELSE v.due_at END, \
+         wake_at = CASE WHEN grants.state = 'revoking' THEN NULL ELSE v.due_at END FROM v \
+         WHERE grants.partner_id = v.partner_id AND grants.id = v.id \
+         AND grants.version = v.generation AND grants.state <> 'revoked' \
+         RETURNING grants.id, grants.state",
+    )
+    .rows(&mut *tx)
+    .await?;
+    let mut states: HashMap<GrantId, GrantState> = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        states.insert(column(row, 0)?, column(row, 1)?);
+    }
+    let landed: Vec<&Landing> = landings
+        .iter()
+        .filter(|landing| states.contains_key(&landing.grant.id))
+        .copied()
+        .collect();
+    keep_secrets(tx, &landed).await?;
+    Ok(landings
+        .iter()
+        .map(|landing| answer(states.get(&landing.grant.id).copied()))
+        .collect())
+}
+
+fn answer(state: Option<GrantState>) -> Answer {
+    Answer {
+        won: state.is_some(),
+        revoking: state == Some(GrantState::Revoking),
+        job: None,
+    }
+}
+
+async fn keep_secrets(tx: &mut AnyConnection, landed: &[&Landing]) -> Result<()> {
+    if landed.is_empty() {
+        return Ok(());
+    }
+    const COLUMNS: [&str; 4] = ["partner_id", "id", "version", "sealed"];
+    with_values(&COLUMNS, landed, |sql, landing| {
+        sql.add(&landing.grant.partner_id);
+        sql.add(&landing.grant.id);
+        sql.add(&(landing.generation + 1));
+        sql.add(&landing.sealed);
+    })
+    .push(
+        "UPDATE grant_secrets SET version = v.version, sealed = v.sealed FROM v \
+         WHERE grant_secrets.partner_id = v.partner_id AND grant_secrets.grant_id = v.id",
+    )
+    .run(tx)
+    .await
+    .map(drop)
+}
+
+/// Ends attempts without a successor, by version and attempt.
+pub(super) async fn close_all(
+    tx: &mut AnyConnection,
+    closes: &[&CloseAttempt],
+) -> Result<Vec<Answer>> {
+    const COLUMNS: [&str; 12] = [
+        "partner_id",
+        "id",
+        "version",
+        "attempt",
+        "in_doubt",
+        "closed_in_doubt",
+        "dead",
+        "retry_at",
+        "failures",
+        "last_failure",
+        "due_at",
+        "ended_at",
+    ];
+    let rows = with_values(&COLUMNS, closes, |sql, close| {
+        sql.add(&close.grant.partner_id);
+        sql.add(&close.grant.id);
+        sql.add(&close.version);
+        sql.add(&close.attempt);
+        sql.add(&close.closing.in_doubt);
+        sql.add(&close.closing.closed_in_doubt);
+        sql.add(&close.closing.dead.map(|dead| dead.as_str().to_owned()));
+        sql.add(&close.retry_at);
+        sql.add(&close.failures);
+        sql.add(&close.last_failure);
+        sql.add(&close.due_at);
+        sql.add(&close.now);
+    })
+    .push(
+        "UPDATE grants SET rev = grants.rev + 1, attempt = NULL, holder = NULL, \
+         lease_until = NULL, sweeps = 0, swept_at = NULL, last_attempt = v.attempt, \
+         in_doubt = v.in_doubt, \
+         closed_at = CASE WHEN v.closed_in_doubt = 1 THEN v.ended_at \
+                          WHEN v.in_doubt = 1 THEN grants.closed_at END, \
+         first_claim_at = CASE WHEN v.in_doubt = 1 THEN grants.first_claim_at END, \
+         state = CASE WHEN grants.state = 'active' AND v.dead IS NOT NULL THEN 'needs_reauth' \
+                      ELSE grants.state END, \
+         reason = CASE WHEN grants.state = 'active' THEN v.dead ELSE grants.reason END, \
+         retry_at = v.retry_at, failures = v.failures, last_failure = v.last_failure, \
+         due_at = CASE WHEN grants.state = 'active' AND v.dead IS NULL THEN v.due_at END, \
+         wake_at = CASE WHEN grants.state = 'active' AND v.dead IS NULL THEN v.due_at END, \
+         updated_at = v.ended_at FROM v \
+         WHERE grants.partner_id = v.partner_id AND grants.id = v.id \
+         AND grants.version = v.version AND grants.attempt = v.attempt RETURNING grants.last_attempt",
+    )
+    .rows(tx)
+    .await?;
+    let closed: HashSet<String> = rows
+        .iter()
+        .map(|row| column(row, 0))
+        .collect::<Result<_>>()?;
+    let mine = |close: &&CloseAttempt| Answer::won(closed.contains(&close.attempt.to_string()));
+    Ok(closes.iter().map(mine).collect())
+}
+
+async fn read(tx: &mut AnyConnection, grant: GrantKey) -> Result<Option<GrantRow>> {
+    Sql::select::<GrantRow>("WHERE partner_id = $1 AND id = $2")
+        .bind(&grant.partner_id)
+        .bind(&grant.id)
+        .one(tx)
+        .await
+}
+
+/// Whether the row carries this attempt.
+pub(super) async fn was_claimed(tx: &mut AnyConnection, claim: &GrantClaim) -> Result<Answer> {
+    let row = read(tx, claim.grant).await?;
+    Ok(Answer::won(
+        row.is_some_and(|row| row.attempt == Some(claim.attempt)),
+    ))
+}
+
+/// Whether this attempt's answer is the last that landed.
+pub(super) async fn was_landed(tx: &mut AnyConnection, landing: &Landing) -> Result<Answer> {
+    let row = read(tx, landing.grant).await?;
+    let landed = row.filter(|row| {
+        row.version == landing.generation + 1 && row.last_attempt == Some(landing.attempt)
+    });
+    Ok(answer(landed.map(|row| row.state)))
+}
+
+/// Whether this attempt is the last that was closed.
+pub(super) async fn was_closed(tx: &mut AnyConnection, close: &CloseAttempt) -> Result<Answer> {
+    let row = read(tx, close.grant).await?;
+    Ok(Answer::won(row.is_some_and(|row| {
+        row.version == close.version && row.last_attempt == Some(close.attempt)
+    })))
+}

@@ -1,0 +1,233 @@
+//! The group statements on jobs: insert, claim, end an attempt.
+
+use std::collections::{HashMap, HashSet};
+
+use latchkey_domain::{AttemptId, JobId, PartnerId, Timestamp, states::JobState};
+use sqlx::AnyConnection;
+
+use super::{Answer, Write, grants::lock};
+use crate::{
+    CompleteJob, JobClaim, JobEnd, JobRow, Result,
+    field::Record,
+    sql::{Sql, column, columns, insert_all as insert_rows, with_values},
+};
+
+/// Locks the jobs of a group in the order of their ids.
+pub(super) async fn lock_in_order(tx: &mut AnyConnection, writes: &[&Write]) -> Result<()> {
+    let mut keys: Vec<(PartnerId, JobId)> = writes
+        .iter()
+        .filter_map(|write| match write {
+            Write::ClaimJob(claim) => Some((claim.partner_id, claim.job_id)),
+            Write::CompleteJob(end) => Some((end.partner_id, end.job_id)),
+            _ => None,
+        })
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    lock(tx, "jobs", &keys).await
+}
+
+/// Adds jobs that are not there.
+pub(super) async fn insert_all(tx: &mut AnyConnection, rows: &[&JobRow]) -> Result<Vec<Answer>> {
+    let added = insert_rows(rows, "partner_id, id", "id").rows(tx).await?;
+    let added: HashSet<JobId> = added
+        .iter()
+        .map(|row| column(row, 0))
+        .collect::<Result<_>>()?;
+    Ok(rows
+        .iter()
+        .map(|row| Answer::won(added.contains(&row.id)))
+        .collect())
+}
+
+/// Takes queued jobs whose time has come. Whoever finds its own claim in the row has it.
+pub(super) async fn claim_all(
+    tx: &mut AnyConnection,
+    claims: &[&JobClaim],
+    now: Timestamp,
+) -> Result<Vec<Answer>> {
+    const COLUMNS: [&str; 5] = ["partner_id", "id", "claim", "lease_until", "claimed_at"];
+    let rows = with_values(&COLUMNS, claims, |sql, claim| {
+        sql.add(&claim.partner_id);
+        sql.add(&claim.job_id);
+        sql.add(&claim.claim);
+        sql.add(&(now + claim.lease));
+        sql.add(&now);
+    })
+    .push(&format!(
+        "UPDATE jobs SET state = 'running', claim = v.claim, lease_until = v.lease_until, \
+         wake_at = NULL, attempts = jobs.attempts + 1, \
+         started_at = COALESCE(jobs.started_at, v.claimed_at) FROM v \
+         WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.state = 'queued' \
+         AND jobs.run_at <= v.claimed_at RETURNING {}",
+        columns::<JobRow>("jobs.")
+    ))
+    .rows(tx)
+    .await?;
+    let mut taken: HashMap<AttemptId, JobRow> = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let job = JobRow::read(row, 0)?;
+        if let Some(claim) = job.claim {
+            taken.insert(claim, job);
+        }
+    }
+    Ok(claims
+        .iter()
+        .map(|claim| claimed(taken.remove(&claim.claim)))
+        .collect())
+}
+
+fn claimed(job: Option<JobRow>) -> Answer {
+    Answer {
+        won: job.is_some(),
+        job: job.map(Box::new),
+        revoking: false,
+    }
+}
+
+/// Ends attempts that still hold their jobs.
+pub(crate) async fn complete_all(
+    tx: &mut AnyConnection,
+    ends: &[&CompleteJob],
+) -> Result<Vec<Answer>> {
+    const COLUMNS: [&str; 11] = [
+        "partner_id",
+        "id",
+        "claim",
+        "state",
+        "result",
+        "error_code",
+        "error",
+        "run_at",
+        "uncounted",
+        "expires_at",
+        "ended_at",
+    ];
+    let rows = with_values(&COLUMNS, ends, |sql, end| {
+        let parts = parts(&end.end);
+        sql.add(&end.partner_id);
+        sql.add(&end.job_id);
+        sql.add(&end.claim);
+        sql.add(&parts.state);
+        sql.add(&parts.result.cloned());
+        sql.add(&parts.error_code.cloned());
+        sql.add(&parts.error.cloned());
+        sql.add(&parts.run_at);
+        sql.add(&parts.uncounted);
+        sql.add(&parts.expires_at);
+        sql.add(&end.now);
+    })
+    .push(
+        "UPDATE jobs SET state = v.state, lease_until = NULL, \
+         result = COALESCE(v.result, jobs.result), error_code = v.error_code, error = v.error, \
+         run_at = COALESCE(v.run_at, jobs.run_at), wake_at = v.run_at, \
+         dispatched_at = CASE WHEN v.run_at IS NULL THEN jobs.dispatched_at END, \
+         attempts = jobs.attempts - v.uncounted, \
+         sealed = CASE WHEN v.run_at IS NULL THEN NULL ELSE jobs.sealed END, \
+         completed_at = CASE WHEN v.run_at IS NULL THEN v.ended_at END, \
+         expires_at = COALESCE(v.expires_at, jobs.expires_at) FROM v \
+         WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.claim = v.claim \
+         AND jobs.state = 'running' RETURNING jobs.claim",
+    )
+    .rows(tx)
+    .await?;
+    let ended: HashSet<AttemptId> = rows
+        .iter()
+        .map(|row| column(row, 0))
+        .collect::<Result<_>>()?;
+    Ok(ends
+        .iter()
+        .map(|end| Answer::won(ended.contains(&end.claim)))
+        .collect())
+}
+
+/// An end as the columns it sets.
+struct Parts<'a> {
+    state: JobState,
+    result: Option<&'a Vec<u8>>,
+    error_code: Option<&'a String>,
+    error: Option<&'a String>,
+    run_at: Option<Timestamp>,
+    uncounted: bool,
+    expires_at: Option<Timestamp>,
+}
+
+fn parts(end: &JobEnd) -> Parts<'_> {
+    let none = Parts {
+        state: JobState::Queued,
+        result: None,
+        error_code: None,
+        error: None,
+        run_at: None,
+        uncounted: false,
+        expires_at: None,
+    };
+    match end {
+        JobEnd::Completed { result, expires_at } => Parts {
+            state: JobState::Completed,
+            result: result.as_ref(),
+            expires_at: *expires_at,
+            ..none
+        },
+        JobEnd::Failed {
+            error_code,
+            error,
+            result,
+            expires_at,
+        } => Parts {
+            state: JobState::Failed,
+            result: result.as_ref(),
+            error_code: Some(error_code),
+            error: Some(error),
+            expires_at: *expires_at,
+            ..none
+        },
+        JobEnd::Retry {
+            run_at,
+            error_code,
+            error,
+        } => Parts {
+            error_code: Some(error_code),
+            error: Some(error),
+            run_at: Some(*run_at),
+            ..none
+        },
+        JobEnd::Snooze { run_at } => Parts {
+            run_at: Some(*run_at),
+            uncounted: true,
+            ..none
+        },
+    }
+}
+
+async fn read(tx: &mut AnyConnection, partner: PartnerId, id: JobId) -> Result<Option<JobRow>> {
+    Sql::select::<JobRow>("WHERE partner_id = $1 AND id = $2")
+        .bind(&partner)
+        .bind(&id)
+        .one(tx)
+        .await
+}
+
+/// Whether the job that is there is this one.
+pub(super) async fn was_inserted(tx: &mut AnyConnection, row: &JobRow) -> Result<Answer> {
+    let there = read(tx, row.partner_id, row.id).await?;
+    Ok(Answer::won(there.is_some_and(|there| {
+        there.created_at == row.created_at
+            && there.request_id == row.request_id
+            && there.payload == row.payload
+    })))
+}
+
+/// Whether the row carries this claim.
+pub(super) async fn was_claimed(tx: &mut AnyConnection, claim: &JobClaim) -> Result<Answer> {
+    let job = read(tx, claim.partner_id, claim.job_id).await?;
+    let mine = |job: &JobRow| job.claim == Some(claim.claim) && job.state == JobState::Running;
+    Ok(claimed(job.filter(mine)))
+}
+
+/// Whether this claim ended: it is the last the row had, and holds it no longer.
+pub(super) async fn was_completed(tx: &mut AnyConnection, end: &CompleteJob) -> Result<Answer> {
+    let job = read(tx, end.partner_id, end.job_id).await?;
+    let ended = |job: &JobRow| job.claim == Some(end.claim) && job.state != JobState::Running;
+    Ok(Answer::won(job.as_ref().is_some_and(ended)))
+}

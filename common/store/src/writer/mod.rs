@@ -1,0 +1,141 @@
+//! The group-commit writer: writes that many callers make at once share a transaction. SQLite has one
+//! writer and syncs at every commit; on PostgreSQL the commit is the cost.
+//!
+//! ```text
+//! callers ──▶ bounded queue ──▶ group (≤ 500 writes, ≤ 8 MiB) ──▶ one transaction ──▶ COMMIT ──▶ answers
+//!                                    │ it fails: run again (deadlock), or split in halves until the
+//!                                    │ write at fault fails alone
+//!                                    └ the COMMIT's answer was lost: run again, then read whose mark
+//!                                      the row carries
+//! ```
+//!
+//! Rules (`architecture.md` §3): a claim is won only by the attempt id that the row carries afterwards;
+//! writes on one row run in the order they came, never in one statement; rows are taken in the order of
+//! their ids; statements are padded to a few sizes.
+
+mod calls;
+mod grants;
+mod group;
+mod jobs;
+mod write;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use jobs::complete_all as complete_jobs;
+pub(crate) use write::{Answer, Write};
+
+use crate::{Result, StoreError, engine::Engine};
+
+/// Writes that wait for a group. A caller beyond it waits here instead of in the queue: more than the
+/// platform has requests in flight.
+const QUEUE_LIMIT: usize = 8192;
+/// Writes in a group: beyond it groups gain nothing (measured), and a statement would near SQLite's limit
+/// of 32,766 values.
+const GROUP_LIMIT: usize = 500;
+/// Bytes of sealed bodies in a group, so that large jobs do not hold up the small writes behind them.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// A write and who waits for it.
+struct Entry {
+    write: Write,
+    reply: oneshot::Sender<Result<Answer>>,
+}
+
+/// How many transactions the writer made, and for how many writes, since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitStats {
+    /// Transactions.
+    pub commits: u64,
+    /// Writes in them.
+    pub writes: u64,
+    /// The most writes in one.
+    pub largest: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    commits: AtomicU64,
+    writes: AtomicU64,
+    largest: AtomicU64,
+}
+
+impl Counters {
+    fn count(&self, writes: usize) {
+        let writes = u64::try_from(writes).unwrap_or(u64::MAX);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.writes.fetch_add(writes, Ordering::Relaxed);
+        self.largest.fetch_max(writes, Ordering::Relaxed);
+    }
+}
+
+/// The sender's side. Its task ends when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupWriter {
+    queue: mpsc::Sender<Entry>,
+    counters: Arc<Counters>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Entry")
+    }
+}
+
+impl GroupWriter {
+    /// Starts the writer's task.
+    pub(crate) fn start(engine: Arc<Engine>) -> Self {
+        let (queue, entries) = mpsc::channel(QUEUE_LIMIT);
+        let counters = Arc::<Counters>::default();
+        tokio::spawn(serve(engine, entries, Arc::clone(&counters)));
+        Self { queue, counters }
+    }
+
+    /// Queues a write and waits until its group has committed. A caller that goes away does not undo it.
+    pub(crate) async fn submit(&self, write: Write) -> Result<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.queue
+            .send(Entry { write, reply })
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    pub(crate) fn stats(&self) -> CommitStats {
+        CommitStats {
+            commits: self.counters.commits.load(Ordering::Relaxed),
+            writes: self.counters.writes.load(Ordering::Relaxed),
+            largest: self.counters.largest.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Takes what is queued, commits it, and meanwhile lets the next group gather: no write ever waits for
+/// company.
+async fn serve(engine: Arc<Engine>, mut entries: mpsc::Receiver<Entry>, counters: Arc<Counters>) {
+    while let Some(first) = entries.recv().await {
+        let mut bytes = first.write.bytes();
+        let mut group = vec![first];
+        while group.len() < GROUP_LIMIT && bytes < GROUP_BYTES {
+            let Ok(next) = entries.try_recv() else {
+                break;
+            };
+            bytes += next.write.bytes();
+            group.push(next);
+        }
+        let (writes, replies): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .map(|entry| (entry.write, entry.reply))
+            .unzip();
+        let writes: Vec<&Write> = writes.iter().collect();
+        let answers = group::commit(&engine, &counters, &writes).await;
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            // A caller that went away needs no answer.
+            let _ = reply.send(answer);
+        }
+    }
+}
