@@ -201,9 +201,14 @@ impl Protocol {
         if !slots.any(|(source, _)| source == Source::Connection) {
             return Ok(JsonMap::default());
         }
-        let found = self.ctx.store.get_connection(row.partner_id, row.connection_id);
+        let found = self
+            .ctx
+            .store
+            .get_connection(row.partner_id, row.connection_id);
         let found = found.await.map_err(Blocked::Store)?;
-        Ok(found.map(|connection| connection.row.params).unwrap_or_default())
+        Ok(found
+            .map(|connection| connection.row.params)
+            .unwrap_or_default())
     }
 
     /// Sends once; whatever comes of it, the attempt ends here.
@@ -268,7 +273,11 @@ impl Protocol {
     /// it is paused.
     async fn pause(&self, client: &OauthClient, refusal: &TokenError) -> Option<String> {
         let used = &client.config;
-        let current = self.ctx.store.get_auth_config(used.partner_id, used.id).await;
+        let current = self
+            .ctx
+            .store
+            .get_auth_config(used.partner_id, used.id)
+            .await;
         match current {
             Ok(Some(row)) if row.version == used.version => {
                 crate::client::pause(&self.ctx, client, &refusal.code).await;

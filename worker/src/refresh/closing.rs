@@ -120,7 +120,12 @@ impl Protocol {
         let due_at = if closing.dead.is_some() {
             None
         } else if closing.in_doubt {
-            Some(refresh::due_in_doubt(&after, &claimed.rules, &self.timings, now))
+            Some(refresh::due_in_doubt(
+                &after,
+                &claimed.rules,
+                &self.timings,
+                now,
+            ))
         } else {
             Some(retry_at.unwrap_or(now))
         };

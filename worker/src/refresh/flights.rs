@@ -77,7 +77,9 @@ impl<T> Drop for Landed<T> {
     }
 }
 
-fn lock<T>(flights: &Mutex<HashMap<GrantId, Flight<T>>>) -> MutexGuard<'_, HashMap<GrantId, Flight<T>>> {
+fn lock<T>(
+    flights: &Mutex<HashMap<GrantId, Flight<T>>>,
+) -> MutexGuard<'_, HashMap<GrantId, Flight<T>>> {
     // Every change is one insert or remove.
     flights.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -92,7 +94,11 @@ mod tests {
 
     #[tokio::test]
     async fn many_share_one_and_the_next_begins_anew() {
-        let (flights, stopper, runs) = (Flights::default(), Stopper::new(), Arc::new(AtomicU32::new(0)));
+        let (flights, stopper, runs) = (
+            Flights::default(),
+            Stopper::new(),
+            Arc::new(AtomicU32::new(0)),
+        );
         let begin = || {
             let runs = Arc::clone(&runs);
             flights.join_or_begin(

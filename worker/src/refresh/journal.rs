@@ -401,7 +401,10 @@ mod tests {
         }
         assert_ne!(journal.state().file.metadata().unwrap().ino(), before);
         assert!(journal.state().tail < 20 * size && journal.len() == 1);
-        assert!(adopt(temp.path()).unwrap().is_empty(), "the new file is locked too");
+        assert!(
+            adopt(temp.path()).unwrap().is_empty(),
+            "the new file is locked too"
+        );
         drop(waiting);
         drop(journal);
         assert_eq!(adopted(temp.path())[0], sample(1));

@@ -199,7 +199,14 @@ impl Protocol {
         let opened = self
             .ctx
             .sealer
-            .open(grant.partner_id, "grant_secrets", "sealed", &id, version, &secret.sealed)
+            .open(
+                grant.partner_id,
+                "grant_secrets",
+                "sealed",
+                &id,
+                version,
+                &secret.sealed,
+            )
             .await
             .map_err(Blocked::Sealed)?;
         let tokens = TokenSet::from_bytes(opened.expose_secret());

@@ -27,7 +27,11 @@ impl Protocol {
     pub(super) async fn keep_replaying(&self) {
         let stop = self.ctx.stopper.finishing();
         let every = self.ctx.config.worker.journal_replay;
-        while stop.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(every))
+            .await
+            .is_some()
+        {
             if let Err(error) = self.adopt_dead().await {
                 tracing::warn!(error = %Chain(&error), "journals of dead processes not landed");
             }
@@ -93,7 +97,9 @@ impl Protocol {
         self.changed(grant).await;
         if let Some(loaded) = store.load_grant(grant).await? {
             let provider = &loaded.row.provider;
-            self.ctx.metrics.refresh(provider, RefreshOutcome::Refreshed);
+            self.ctx
+                .metrics
+                .refresh(provider, RefreshOutcome::Refreshed);
             tracing::info!(%grant.id, provider, "answer landed from a journal");
             if revoking {
                 self.revoke(&loaded.row).await;

@@ -112,7 +112,10 @@ impl Refresher {
     pub async fn fresh(&self, partner: PartnerId, grant: GrantId) -> Result<FreshToken, NotFresh> {
         let grant = key(partner, grant);
         let clock = &self.protocol.ctx.clock;
-        let warm = self.protocol.warm.get(grant, clock.now(), clock.monotonic());
+        let warm = self
+            .protocol
+            .warm
+            .get(grant, clock.now(), clock.monotonic());
         match warm.await {
             Some(token) => Ok(token),
             None => self.await_token(grant, None).await,
@@ -130,21 +133,25 @@ impl Refresher {
         grant: GrantId,
         version_used: i64,
     ) -> Result<FreshToken, NotFresh> {
-        self.await_token(key(partner, grant), Some(version_used)).await
+        self.await_token(key(partner, grant), Some(version_used))
+            .await
     }
 
-    /// Runs the protocol for a partner's grants that are due; `asked` also for those that are not (a partner
-    /// asked for it). What is not to be refreshed now is left, with a time for the scheduler to look again.
-    pub async fn refresh_batch(
-        &self,
-        partner: PartnerId,
-        grants: &[GrantId],
-        asked: bool,
-    ) -> BatchReport {
-        let keys: Vec<_> = grants.iter().map(|id| key(partner, *id)).collect();
+    /// Runs the protocol for grants that are due; `asked` also for those that are not (a partner asked for
+    /// it). What is not to be refreshed now is left, with a time for the scheduler to look again.
+    pub async fn refresh_batch(&self, grants: &[(PartnerId, GrantId)], asked: bool) -> BatchReport {
+        let keys: Vec<_> = grants
+            .iter()
+            .map(|(partner, id)| key(*partner, *id))
+            .collect();
         let ctx = &self.protocol.ctx;
         let mut report = BatchReport::default();
-        let read = async { Ok::<_, StoreError>((Moment::read(ctx).await?, ctx.store.load_grants(&keys).await?)) };
+        let read = async {
+            Ok::<_, StoreError>((
+                Moment::read(ctx).await?,
+                ctx.store.load_grants(&keys).await?,
+            ))
+        };
         let (moment, loaded) = match read.await {
             Ok(read) => read,
             Err(error) => {
@@ -154,7 +161,9 @@ impl Refresher {
                 return report;
             }
         };
-        let runs = loaded.into_iter().map(|grant| self.refresh_due(grant, moment, asked));
+        let runs = loaded
+            .into_iter()
+            .map(|grant| self.refresh_due(grant, moment, asked));
         for verdict in futures::future::join_all(runs).await {
             match verdict {
                 Verdict::Refreshed => report.refreshed += 1,

@@ -1,0 +1,132 @@
+//! Sends grants that are due to the workers: the most urgent first, fair among partners, in batches. Each is
+//! marked until its batch must have run, so that the next tick does not send it again; the mark never blocks
+//! a claim, and a batch that is lost is sent again when it ends.
+
+use latchkey_domain::JobId;
+use latchkey_jobs::{Job, PushError, Urgency, kinds::RefreshGrants};
+use latchkey_runtime::{Config, Context};
+use latchkey_store::{DueGrant, StoreError};
+use latchkey_telemetry::{Chain, ThrottleScope};
+use serde::Serialize;
+
+use crate::{
+    cadence::{Cadence, CronError},
+    driver::Task,
+};
+
+/// How long a grant is marked as sent, in leases: a worker's whole attempt with its wait for a slot. A grant
+/// whose worker died before the claim is late by this much.
+const MARKED_LEASES: f64 = 1.5;
+/// Batches that may wait in the queue: enough for every worker to find one, few enough that what is more
+/// urgent a moment later does not wait behind them.
+const QUEUED_MAX: usize = 256;
+/// Batches sent in one go, so that a large backlog is marked and pushed bit by bit.
+const AT_ONCE: usize = 32;
+
+/// See the module.
+pub(crate) struct RefreshDue;
+
+/// What a run did.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Status {
+    /// Grants sent to workers.
+    grants: u64,
+    /// In how many batches.
+    batches: u64,
+    /// Whether it stopped because the queue held enough.
+    queue_full: bool,
+}
+
+impl Task for RefreshDue {
+    const NAME: &'static str = "refresh_due";
+    type Status = Status;
+
+    fn cadence(config: &Config) -> Result<Cadence, CronError> {
+        Ok(Cadence::Every(config.refresh.tick))
+    }
+
+    async fn is_needed(ctx: &Context) -> Result<bool, StoreError> {
+        let earliest = ctx.store.earliest_due().await?;
+        Ok(match earliest {
+            Some(at) => at <= ctx.store.db_now().await?,
+            None => false,
+        })
+    }
+
+    async fn run(ctx: &Context) -> Result<Status, StoreError> {
+        let batch = ctx.config.refresh.batch;
+        let marked_for = ctx.config.refresh.lease.mul_f64(MARKED_LEASES);
+        let mut status = Status::default();
+        while !ctx.stopper.is_draining() {
+            let room = room(ctx).await.min(AT_ONCE);
+            if room == 0 {
+                status.queue_full = true;
+                break;
+            }
+            let now = ctx.store.db_now().await?;
+            let limit = u32::try_from(room * batch).unwrap_or(u32::MAX);
+            let due = ctx
+                .store
+                .take_due_grants(now, now + marked_for, limit)
+                .await?;
+            for part in due.chunks(batch) {
+                if !push(ctx, part).await {
+                    status.queue_full = true;
+                    return Ok(status);
+                }
+                status.grants += part.len() as u64;
+                status.batches += 1;
+            }
+            if due.len() < room * batch {
+                break;
+            }
+        }
+        Ok(status)
+    }
+}
+
+/// How many batches the queue may still take.
+async fn room(ctx: &Context) -> usize {
+    match ctx.queue.depth(Urgency::Refresh).await {
+        Ok(depth) => QUEUED_MAX.saturating_sub(depth.entries),
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "queue not reached");
+            0
+        }
+    }
+}
+
+/// Pushes one batch; `false` if the queue takes no more. Its grants' marks end by themselves.
+async fn push(ctx: &Context, due: &[DueGrant]) -> bool {
+    let kind = RefreshGrants {
+        grants: due
+            .iter()
+            .map(|due| (due.grant.partner_id, due.grant.id))
+            .collect(),
+        asked: false,
+    };
+    let now = ctx.now();
+    let Some(first) = due.first() else {
+        return true;
+    };
+    let id = JobId::new(now, &*ctx.entropy);
+    let job = match Job::new(id, first.grant.partner_id, &kind, now) {
+        Ok(job) => job,
+        Err(error) => {
+            // Ids always serialize.
+            tracing::error!(error = %Chain(&error), "batch not written");
+            return true;
+        }
+    };
+    match ctx.queue.push(job).await {
+        Ok(()) => true,
+        Err(PushError::Full { .. }) => {
+            ctx.metrics.throttled(ThrottleScope::Queue);
+            false
+        }
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "batch not pushed");
+            false
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Looks for refresh attempts whose lease ran out unclosed: their holder died or stands still. It shows their
+//! grants as in doubt and counts the sweep; enough of them, and the attempt counts as closed (the
+//! *patience*, `architecture.md` §6.5). It frees nothing itself.
+
+use latchkey_runtime::{Config, Context};
+use latchkey_store::StoreError;
+use serde::Serialize;
+
+use super::{BATCH, MAX_BATCHES};
+use crate::{
+    cadence::{Cadence, CronError},
+    driver::Task,
+};
+
+/// A row is counted once in this share of the sweep's period: a tick that comes a little early or late must
+/// not leave a sweep out, and each tick is made only once anyway.
+const ONCE_IN: f64 = 0.5;
+
+/// See the module.
+pub(crate) struct SweepAttempts;
+
+/// What a run did.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Status {
+    /// Attempts found past their lease.
+    overdue: u64,
+    /// Of these, attempts found for the first time: grants that are newly in doubt.
+    new: u64,
+}
+
+impl Task for SweepAttempts {
+    const NAME: &'static str = "sweep_attempts";
+    type Status = Status;
+
+    fn cadence(config: &Config) -> Result<Cadence, CronError> {
+        Ok(Cadence::Every(config.refresh.sweep))
+    }
+
+    async fn run(ctx: &Context) -> Result<Status, StoreError> {
+        let once_in = ctx.config.refresh.sweep.mul_f64(ONCE_IN);
+        let now = ctx.store.db_now().await?;
+        let mut status = Status::default();
+        for _ in 0..MAX_BATCHES {
+            let swept = ctx.store.sweep_overdue(now, once_in, BATCH).await?;
+            status.overdue += swept.len() as u64;
+            for row in swept.iter().filter(|row| row.sweeps == 1) {
+                status.new += 1;
+                tracing::warn!(
+                    grant = %row.id, provider = row.provider, holder = ?row.holder,
+                    "refresh in doubt: its holder is silent"
+                );
+            }
+            if swept.len() < BATCH as usize {
+                break;
+            }
+        }
+        Ok(status)
+    }
+}
