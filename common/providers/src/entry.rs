@@ -26,7 +26,8 @@ pub struct Provider {
     pub base_scopes: Vec<String>,
     /// The protocol.
     pub oauth: OauthSpec,
-    /// Further kinds of application; an auth config picks one by its parameter `app_kind`.
+    /// Kinds of application, where the provider has several: an auth config picks one by its parameter
+    /// `app_kind`; the first is the default.
     #[serde(default)]
     pub app_kinds: Vec<AppKind>,
     /// Its parts.
@@ -34,7 +35,7 @@ pub struct Provider {
     /// How it says that it is asked too often.
     #[serde(default)]
     pub rate: RateSpec,
-    /// Protocol per further kind, built when the file is read.
+    /// The protocol of each kind, built when the file is read.
     #[serde(skip)]
     pub(crate) kinds: BTreeMap<String, OauthSpec>,
 }
@@ -51,7 +52,7 @@ pub struct Param {
     pub default: Option<String>,
     /// What the whole value must match.
     pub regex: Option<String>,
-    /// If not empty: the value is a host, or an address, of one of these domains.
+    /// If not empty: the value is one of these domains or a host below one of them.
     #[serde(default)]
     pub host_suffix_allow: Vec<String>,
 }

@@ -1,12 +1,16 @@
 //! The catalogue: one TOML file per provider, typed, checked when it is read, and turned into what the API
 //! and the worker ask of it: which endpoint a path names, which scopes a permission needs, where a request
-//! goes. Adding a provider is adding a file under `catalog/` and its fixtures.
+//! goes. Adding a provider is adding a file under `catalog/` and its answers under `fixtures/`; only what
+//! data cannot say is code, under [`quirks`].
 
 pub mod call;
 pub mod catalog;
+mod checks;
 pub mod endpoint;
 pub mod entry;
+mod lines;
 pub mod permission;
+pub mod quirks;
 pub mod rate;
 pub mod target;
 
@@ -14,5 +18,6 @@ pub use call::{CallError, OutgoingCall, answer_headers, forward_headers};
 pub use catalog::{Catalog, CatalogError, EndpointMatch, NoMatch};
 pub use endpoint::{BuildError, PlannedCall};
 pub use entry::{Endpoint, Param, Permission, PermissionKind, Provider, Service};
+pub use permission::{ParamError, ScopeError};
 pub use rate::{RateReading, RateSpec};
 pub use target::{Target, TargetError};

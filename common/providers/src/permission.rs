@@ -1,22 +1,34 @@
-//! Permissions and scopes: what a session asks for, and what a grant allows.
+//! Permissions, scopes and parameters: what a session may ask for, and what a grant allows.
 
 use std::collections::BTreeMap;
 
 use ::http::Method;
-use latchkey_oauth::OauthSpec;
+use latchkey_oauth::{OauthSpec, answer::host_is_below};
 use serde_json::{Map, Value};
 
-use crate::entry::{Permission, Provider, Service};
+use crate::entry::{Param, Permission, PermissionKind, Provider, Service};
+
+/// The parameter of an auth config that picks one of a provider's kinds of application.
+pub const APP_KIND: &str = "app_kind";
+
+/// Most scopes of one session.
+const MAX_SCOPES: usize = 100;
+
+/// Longest value of a parameter, in bytes.
+const PARAM_BYTES: usize = 2048;
 
 /// A scope or permission that cannot be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
-    /// Not a scope by RFC 6749 §3.3.
+    /// Not a scope by RFC 6749 §3.3, or one with a comma, which some providers take for two.
     #[error("'{0}' is not a scope")]
     NotAScope(String),
     /// Not a service or permission of this provider.
     #[error("'{0}' is not a service or permission of this provider")]
     Unknown(String),
+    /// Too many.
+    #[error("more than {MAX_SCOPES} scopes are asked for")]
+    TooMany,
 }
 
 /// A parameter of an auth config or a session that does not fit.
@@ -34,11 +46,12 @@ pub enum ParamError {
 }
 
 impl Provider {
-    /// The protocol for an auth config with these parameters (`app_kind` picks one of several).
+    /// The protocol for an auth config with these parameters: `app_kind` picks one of several, the first is
+    /// the default.
     pub fn spec(&self, app_params: &Map<String, Value>) -> &OauthSpec {
-        app_params
-            .get("app_kind")
-            .and_then(Value::as_str)
+        let named = app_params.get(APP_KIND).and_then(Value::as_str);
+        named
+            .or_else(|| self.app_kinds.first().map(|kind| kind.name.as_str()))
             .and_then(|kind| self.kinds.get(kind))
             .unwrap_or(&self.oauth)
     }
@@ -48,8 +61,26 @@ impl Provider {
         &self,
         given: &Map<String, Value>,
     ) -> Result<Map<String, Value>, ParamError> {
-        let _ = given;
-        unimplemented!()
+        let mut given = given.clone();
+        let kind = given.remove(APP_KIND);
+        let mut checked = check_params(&self.app_params, &given)?;
+        match (kind, self.app_kinds.first()) {
+            (None, None) => {}
+            (Some(_), None) => return Err(ParamError::Unknown(APP_KIND.to_owned())),
+            (None, Some(first)) => {
+                checked.insert(APP_KIND.to_owned(), first.name.clone().into());
+            }
+            (Some(kind), Some(_)) => {
+                if !kind
+                    .as_str()
+                    .is_some_and(|kind| self.kinds.contains_key(kind))
+                {
+                    return Err(ParamError::Invalid(APP_KIND.to_owned()));
+                }
+                checked.insert(APP_KIND.to_owned(), kind);
+            }
+        }
+        Ok(checked)
     }
 
     /// Checks the parameters of a session and fills in defaults.
@@ -57,39 +88,168 @@ impl Provider {
         &self,
         given: &Map<String, Value>,
     ) -> Result<Map<String, Value>, ParamError> {
-        let _ = given;
-        unimplemented!()
+        check_params(&self.connection_params, given)
     }
 
     /// The provider's scopes to ask for. `scopes` mixes permission ids and the provider's own scopes;
-    /// `services` names services or permission ids. With both empty: the default permissions. The base
-    /// scopes always come first.
+    /// `services` names services (their default permissions, or all that read) or permission ids. With both
+    /// empty: the default permissions. The base scopes always come first.
     pub fn scopes_for(
         &self,
         scopes: &[String],
         services: &[String],
     ) -> Result<Vec<String>, ScopeError> {
-        let _ = (scopes, services);
-        unimplemented!()
+        let mut asked = self.base_scopes.clone();
+        if scopes.is_empty() && services.is_empty() {
+            let defaults = self.permissions().filter(|permission| permission.default);
+            asked.extend(defaults.flat_map(|permission| permission.scopes.clone()));
+        }
+        for name in services {
+            if let Some(service) = self.service(name) {
+                asked.extend(service.usual_scopes());
+            } else if let Some(permission) = self.permission(name) {
+                asked.extend(permission.scopes.clone());
+            } else {
+                return Err(ScopeError::Unknown(name.clone()));
+            }
+        }
+        for name in scopes {
+            match self.permission(name) {
+                Some(permission) => asked.extend(permission.scopes.clone()),
+                None if is_scope(name) => asked.push(name.clone()),
+                None => return Err(ScopeError::NotAScope(name.clone())),
+            }
+        }
+        let mut unique: Vec<String> = Vec::new();
+        for scope in asked {
+            if !unique.contains(&scope) {
+                unique.push(scope);
+            }
+        }
+        if unique.len() > MAX_SCOPES {
+            return Err(ScopeError::TooMany);
+        }
+        Ok(unique)
     }
 
-    /// Which permissions a grant with these scopes allows: `enabled_services` of a new connection, by
-    /// permission id.
-    pub fn granted(&self, scopes: &[String]) -> BTreeMap<String, bool> {
-        let _ = scopes;
-        unimplemented!()
+    /// Which permissions a grant with these scopes allows, by id: the `enabled_services` of a new connection.
+    /// Where the kind of application knows no scopes, all of them: the provider decides at each call.
+    pub fn granted(&self, spec: &OauthSpec, scopes: &[String]) -> BTreeMap<String, bool> {
+        let scopeless = spec
+            .authorize
+            .drop_params
+            .iter()
+            .any(|param| param == "scope");
+        let holds = |scope: &String| scopes.contains(scope);
+        self.permissions()
+            .map(|permission| {
+                let granted = scopeless
+                    || permission.scopes.iter().all(holds)
+                    || permission.implied_by.iter().any(holds);
+                (permission.id.clone(), granted)
+            })
+            .collect()
     }
 
     /// The service of this slug.
     pub fn service(&self, slug: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.slug == slug)
     }
+
+    /// The permission of this id.
+    pub fn permission(&self, id: &str) -> Option<&Permission> {
+        self.permissions().find(|permission| permission.id == id)
+    }
+
+    /// Every permission of every service.
+    pub fn permissions(&self) -> impl Iterator<Item = &Permission> {
+        self.services
+            .iter()
+            .flat_map(|service| &service.permissions)
+    }
 }
 
 impl Service {
-    /// The permissions of which one is enough for a raw call with this method.
+    /// The permissions of which one is enough for a raw call with this method: those that read for GET and
+    /// HEAD, those that act for everything else.
     pub fn raw_permissions(&self, method: &Method) -> impl Iterator<Item = &Permission> {
-        let _ = method;
-        self.permissions.iter()
+        let needed = if method.is_safe() {
+            PermissionKind::Read
+        } else {
+            PermissionKind::Write
+        };
+        self.permissions
+            .iter()
+            .filter(move |permission| permission.kind == needed)
+    }
+
+    fn usual_scopes(&self) -> Vec<String> {
+        let any_default = self.permissions.iter().any(|permission| permission.default);
+        let usual = |permission: &&Permission| {
+            if any_default {
+                permission.default
+            } else {
+                permission.kind == PermissionKind::Read
+            }
+        };
+        self.permissions
+            .iter()
+            .filter(usual)
+            .flat_map(|permission| permission.scopes.clone())
+            .collect()
+    }
+}
+
+/// A scope-token of RFC 6749 §3.3, without comma.
+pub(crate) fn is_scope(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\,".contains(&byte);
+    (1..=255).contains(&text.len()) && text.bytes().all(plain)
+}
+
+fn check_params(
+    declared: &[Param],
+    given: &Map<String, Value>,
+) -> Result<Map<String, Value>, ParamError> {
+    if let Some(unknown) = given
+        .keys()
+        .find(|name| !declared.iter().any(|p| p.name == **name))
+    {
+        return Err(ParamError::Unknown(unknown.clone()));
+    }
+    let mut checked = Map::new();
+    for param in declared {
+        let value = match given.get(&param.name) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Null) | None => param
+                .default
+                .clone()
+                .ok_or_else(|| ParamError::Missing(param.name.clone()))?,
+            Some(_) => return Err(ParamError::Invalid(param.name.clone())),
+        };
+        if !param.takes(&value) {
+            return Err(ParamError::Invalid(param.name.clone()));
+        }
+        checked.insert(param.name.clone(), value.into());
+    }
+    Ok(checked)
+}
+
+impl Param {
+    /// Whether a value fits.
+    pub fn takes(&self, value: &str) -> bool {
+        value.len() <= PARAM_BYTES
+            && !value.chars().any(char::is_control)
+            && self
+                .pattern()
+                .is_none_or(|pattern| pattern.is_ok_and(|p| p.is_match(value)))
+            && (self.host_suffix_allow.is_empty()
+                || (!value.contains("://") && host_is_below(value, &self.host_suffix_allow)))
+    }
+
+    /// The pattern for the whole value.
+    pub(crate) fn pattern(&self) -> Option<Result<regex::Regex, regex::Error>> {
+        let text = self.regex.as_ref()?;
+        Some(regex::Regex::new(&format!(r"\A(?:{text})\z")))
     }
 }

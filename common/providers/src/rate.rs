@@ -1,8 +1,16 @@
-//! How a provider says that it is asked too often.
+//! How a provider says that it is asked too often, and what is left.
 
+use std::time::Duration;
+
+use ::http::{HeaderMap, StatusCode};
 use latchkey_domain::Timestamp;
-use latchkey_oauth::{HttpAnswer, spec::TimeUnit};
+use latchkey_oauth::{
+    HttpAnswer, retry_after,
+    spec::TimeUnit,
+    times::{DEFAULT_WAIT, RETRY_AFTER_CAP},
+};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// `[rate]` of a catalogue file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -32,11 +40,12 @@ pub struct LimitedWhen {
     #[serde(default)]
     pub remaining_zero: bool,
     /// JSON pointer to the text that `equals` and `contains` look at.
-    pub path: Option<String>,
+    #[serde(default)]
+    pub path: String,
     /// The text is one of these.
     #[serde(default)]
     pub equals: Vec<String>,
-    /// The text holds this.
+    /// The text holds this, whatever its case.
     pub contains: Option<String>,
 }
 
@@ -49,14 +58,152 @@ pub struct RateReading {
     pub remaining: Option<u64>,
     /// When the window ends.
     pub reset_at: Option<Timestamp>,
-    /// Set if this answer means "too often": when to come back.
+    /// Set if this answer means "too often": when to come back, at most an hour ahead.
     pub limited_until: Option<Timestamp>,
 }
 
 impl RateSpec {
     /// Reads an answer of the provider's API.
     pub fn read(&self, answer: &HttpAnswer, now: Timestamp) -> RateReading {
-        let _ = (answer, now);
-        unimplemented!()
+        let text = |name: &Option<String>| header(&answer.headers, name.as_deref()?);
+        let number = |name: &Option<String>| text(name)?.trim().parse().ok();
+        let mut reading = RateReading {
+            limit: number(&self.limit_header),
+            remaining: number(&self.remaining_header),
+            reset_at: text(&self.reset_header)
+                .zip(self.reset_unit)
+                .and_then(|(text, unit)| unit.read_text(text, now)),
+            limited_until: None,
+        };
+        if self.is_limited(answer, &reading) {
+            let reset = reading.reset_at.filter(|_| reading.remaining == Some(0));
+            let least = self.min_wait_s.map_or(DEFAULT_WAIT, Duration::from_secs);
+            let until = retry_after(&answer.headers, now)
+                .or(reset)
+                .unwrap_or(now + least);
+            reading.limited_until = Some(until.clamp(now, now + RETRY_AFTER_CAP));
+        }
+        reading
+    }
+
+    fn is_limited(&self, answer: &HttpAnswer, reading: &RateReading) -> bool {
+        answer.status == StatusCode::TOO_MANY_REQUESTS
+            || self
+                .limited_when
+                .iter()
+                .any(|rule| rule.matches(answer, reading))
+    }
+}
+
+impl LimitedWhen {
+    /// Whether every condition holds for an answer of which `reading` was taken.
+    pub fn matches(&self, answer: &HttpAnswer, reading: &RateReading) -> bool {
+        answer.status.as_u16() == self.http
+            && (!self.remaining_zero || reading.remaining == Some(0))
+            && self.matches_text(&answer.body)
+    }
+
+    fn matches_text(&self, body: &[u8]) -> bool {
+        if self.equals.is_empty() && self.contains.is_none() {
+            return true;
+        }
+        let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
+        let Some(text) = parsed.pointer(&self.path).and_then(Value::as_str) else {
+            return false;
+        };
+        let holds = |part: &String| text.to_lowercase().contains(&part.to_lowercase());
+        (self.equals.is_empty() || self.equals.iter().any(|code| code == text))
+            && self.contains.as_ref().is_none_or(holds)
+    }
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn github() -> RateSpec {
+        toml::from_str(
+            r#"
+            limit_header = "x-ratelimit-limit"
+            remaining_header = "x-ratelimit-remaining"
+            reset_header = "x-ratelimit-reset"
+            reset_unit = "epoch_s"
+            min_wait_s = 60
+            limited_when = [
+                { http = 403, remaining_zero = true },
+                { http = 403, path = "/message", contains = "secondary rate" },
+            ]
+            "#,
+        )
+        .unwrap()
+    }
+
+    fn answer(status: u16, headers: &[(&'static str, &str)], body: &str) -> HttpAnswer {
+        let headers = headers.iter().map(|(name, value)| {
+            (
+                ::http::HeaderName::from_static(name),
+                value.parse().unwrap(),
+            )
+        });
+        HttpAnswer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: headers.collect(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            sent_bytes: 0,
+        }
+    }
+
+    fn wait(answer: &HttpAnswer) -> Option<u64> {
+        let until = github().read(answer, NOW).limited_until?;
+        Some(NOW.until(until).as_secs())
+    }
+
+    #[test]
+    fn the_budget_is_read_from_headers() {
+        let headers = [
+            ("x-ratelimit-limit", "5000"),
+            ("x-ratelimit-remaining", "4999"),
+            ("x-ratelimit-reset", "1800000900"),
+        ];
+        let reading = github().read(&answer(200, &headers, "{}"), NOW);
+        assert_eq!((reading.limit, reading.remaining), (Some(5000), Some(4999)));
+        assert_eq!(reading.reset_at, Some(NOW + Duration::from_secs(900)));
+        assert_eq!(reading.limited_until, None);
+    }
+
+    #[test]
+    fn limits_hide_in_many_answers() {
+        let spent = [
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "1800000900"),
+        ];
+        assert_eq!(wait(&answer(403, &spent, "{}")), Some(900));
+        assert_eq!(wait(&answer(429, &spent, "{}")), Some(900));
+        assert_eq!(wait(&answer(200, &spent, "{}")), None);
+        let far = [
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "1900000000"),
+        ];
+        assert_eq!(wait(&answer(403, &far, "{}")), Some(3600));
+        let secondary = r#"{"message":"You have exceeded a SECONDARY RATE limit."}"#;
+        assert_eq!(wait(&answer(403, &[], secondary)), Some(60));
+        assert_eq!(
+            wait(&answer(403, &[("retry-after", "7")], secondary)),
+            Some(7)
+        );
+        assert_eq!(
+            wait(&answer(403, &[], r#"{"message":"Must have admin rights"}"#)),
+            None
+        );
+        assert_eq!(wait(&answer(403, &[], "<html>")), None);
+        assert_eq!(wait(&answer(429, &[], "")), Some(60));
     }
 }

@@ -1,0 +1,243 @@
+//! Checks of an entry's protocol part, and of what goes into its addresses.
+
+use std::collections::BTreeMap;
+
+use ::http::{HeaderName, HeaderValue};
+use latchkey_oauth::{
+    OauthSpec, Template,
+    spec::{Authorize, ErrorRule, IdentitySpec, Response, RotationMode},
+    template::Source,
+};
+use url::Url;
+
+use super::{Checked, WORD, ensure, is_word};
+use crate::{
+    entry::{Param, Provider},
+    lines::Place,
+};
+
+/// Parameters that an entry may drop or rename. The state is never among the dropped.
+const STANDARD_PARAMS: &[&str] = &[
+    "response_type",
+    "client_id",
+    "redirect_uri",
+    "scope",
+    "state",
+    "code_challenge",
+    "code_challenge_method",
+];
+
+/// Before the exchange: what the auth config and the session know.
+const EARLY: &[Source] = &[Source::App, Source::Connection];
+
+/// After it: what the answer left behind too.
+pub(super) const LATE: &[Source] = &[Source::App, Source::Connection, Source::Token];
+
+/// Checks the protocol; `place` is where its sections stand.
+pub(super) fn check_oauth(provider: &Provider, spec: &OauthSpec, place: &Place) -> Checked {
+    check_authorize(provider, &spec.authorize, &place.key("authorize"))?;
+    let token = place.key("token");
+    check_url(provider, &spec.token.url, &token.key("url"), EARLY)?;
+    check_headers(&spec.token.headers, &token.key("headers"))?;
+    check_templates(provider, &spec.token.params, &token.key("params"), EARLY)?;
+    let refresh = place.key("refresh");
+    if let Some(url) = &spec.refresh.url {
+        check_url(provider, url, &refresh.key("url"), LATE)?;
+    }
+    check_templates(provider, &spec.refresh.params, &refresh.key("params"), LATE)?;
+    check_response(&spec.response, &place.key("response"))?;
+    let graceful = spec.rotation.grace_s == 0 || spec.rotation.mode == RotationMode::SingleUse;
+    let grace = place.key("rotation").key("grace_s");
+    ensure(graceful, &grace, "needs mode = \"single_use\"")?;
+    for (index, rule) in spec.errors.iter().enumerate() {
+        check_error_rule(rule, &place.key("errors").at(index))?;
+    }
+    if let Some(revoke) = &spec.revoke {
+        let place = place.key("revoke");
+        check_url(provider, &revoke.url, &place.key("url"), LATE)?;
+        ensure(!revoke.param.is_empty(), &place.key("param"), "is empty")?;
+        ensure(
+            !revoke.success_codes.is_empty(),
+            &place.key("success_codes"),
+            "is empty",
+        )?;
+    }
+    if let Some(identity) = &spec.identity {
+        check_identity(provider, identity, &place.key("identity"))?;
+    }
+    if let Some(issuer) = &spec.issuer {
+        check_slots(
+            provider,
+            &issuer.expected,
+            &place.key("issuer").key("expected"),
+            EARLY,
+        )?;
+    }
+    Ok(())
+}
+
+fn check_authorize(provider: &Provider, authorize: &Authorize, place: &Place) -> Checked {
+    check_url(provider, &authorize.url, &place.key("url"), EARLY)?;
+    check_templates(provider, &authorize.params, &place.key("params"), EARLY)?;
+    for (index, name) in authorize.drop_params.iter().enumerate() {
+        let known = STANDARD_PARAMS.contains(&name.as_str()) && name != "state";
+        let place = place.key("drop_params").at(index);
+        ensure(
+            known,
+            &place,
+            "is not a standard parameter that can be left out",
+        )?;
+    }
+    for name in authorize.rename_params.keys() {
+        let known = STANDARD_PARAMS.contains(&name.as_str());
+        ensure(
+            known,
+            &place.key("rename_params").key(name),
+            "is not a standard parameter",
+        )?;
+    }
+    Ok(())
+}
+
+fn check_templates(
+    provider: &Provider,
+    templates: &BTreeMap<String, Template>,
+    place: &Place,
+    sources: &[Source],
+) -> Checked {
+    let mut templates = templates.iter();
+    templates.try_for_each(|(name, value)| check_slots(provider, value, &place.key(name), sources))
+}
+
+fn check_response(response: &Response, place: &Place) -> Checked {
+    if let Some(field) = &response.expires {
+        check_pointer(&field.path, &place.key("expires").key("path"))?;
+    }
+    if let Some(field) = &response.refresh_expires {
+        check_pointer(&field.path, &place.key("refresh_expires").key("path"))?;
+    }
+    for (name, keep) in &response.keep {
+        let place = place.key("keep").key(name);
+        ensure(is_word(name), &place, WORD)?;
+        check_pointer(&keep.path, &place.key("path"))?;
+    }
+    Ok(())
+}
+
+fn check_identity(provider: &Provider, identity: &IdentitySpec, place: &Place) -> Checked {
+    check_url(provider, &identity.url, &place.key("url"), LATE)?;
+    check_headers(&identity.headers, &place.key("headers"))?;
+    ensure(
+        !identity.stable_key.is_empty(),
+        &place.key("stable_key"),
+        "is empty",
+    )?;
+    for (name, pointers) in [
+        ("stable_key", &identity.stable_key),
+        ("label", &identity.label),
+    ] {
+        for (index, pointer) in pointers.iter().enumerate() {
+            check_pointer(pointer, &place.key(name).at(index))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_error_rule(rule: &ErrorRule, place: &Place) -> Checked {
+    check_pointer(&rule.path, &place.key("path"))?;
+    let conditions = rule.http.is_some() || !rule.equals.is_empty() || rule.contains.is_some();
+    ensure(conditions, place, "needs http, equals or contains")
+}
+
+pub(super) fn check_pointer(pointer: &str, place: &Place) -> Checked {
+    ensure(
+        pointer.starts_with('/'),
+        place,
+        "must be a JSON pointer such as /user/id",
+    )
+}
+
+pub(super) fn check_headers<'a>(
+    headers: impl IntoIterator<Item = (&'a String, &'a String)>,
+    place: &Place,
+) -> Checked {
+    for (name, value) in headers {
+        ensure(
+            HeaderName::try_from(name).is_ok(),
+            &place.key(name),
+            "is not a header's name",
+        )?;
+        ensure(
+            HeaderValue::try_from(value).is_ok(),
+            &place.key(name),
+            "is not a header's value",
+        )?;
+    }
+    Ok(())
+}
+
+/// A filled address must be absolute, and what goes into it must be pinned by its own rules.
+pub(super) fn check_url(
+    provider: &Provider,
+    template: &Template,
+    place: &Place,
+    sources: &[Source],
+) -> Checked {
+    check_slots(provider, template, place, sources)?;
+    for (source, name) in template.slots() {
+        let pinned = |param: &Param| param.regex.is_some() || !param.host_suffix_allow.is_empty();
+        let pinned = match source {
+            Source::App if name == "client_id" => true,
+            Source::App => provider
+                .app_params
+                .iter()
+                .any(|p| p.name == name && pinned(p)),
+            Source::Connection => provider
+                .connection_params
+                .iter()
+                .any(|p| p.name == name && pinned(p)),
+            Source::Token => {
+                let keep = provider.oauth.response.keep.get(name);
+                keep.is_some_and(|keep| !keep.host_suffix_allow.is_empty())
+            }
+        };
+        let message =
+            format!("'{name}' goes into an address and so needs regex or host_suffix_allow");
+        ensure(pinned, place, message)?;
+    }
+    if template.slots().next().is_none() {
+        let usable = Url::parse(&template.to_string()).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.has_host() && url.fragment().is_none()
+        });
+        ensure(usable, place, "is not an absolute http(s) address")?;
+    }
+    Ok(())
+}
+
+/// Every placeholder must be declared, and known by the time it is filled.
+fn check_slots(
+    provider: &Provider,
+    template: &Template,
+    place: &Place,
+    sources: &[Source],
+) -> Checked {
+    for (source, name) in template.slots() {
+        ensure(
+            sources.contains(&source),
+            place,
+            format!("'{name}' is not known yet at this point"),
+        )?;
+        let declared = match source {
+            Source::App => {
+                name == "client_id" || provider.app_params.iter().any(|param| param.name == name)
+            }
+            Source::Connection => provider
+                .connection_params
+                .iter()
+                .any(|param| param.name == name),
+            Source::Token => provider.oauth.response.keep.contains_key(name),
+        };
+        ensure(declared, place, format!("nothing declares '{name}'"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! What data cannot say, one file per provider.
+
+pub mod google;
