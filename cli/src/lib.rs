@@ -1,0 +1,43 @@
+//! The command line of Latchkey. Each command is one file in `commands/`; what they share stands beside it:
+//! how the operator's side is reached ([`operator`]), where settings come from ([`settings`]), how credentials
+//! are read ([`credentials`]), how a failure is told ([`failure`]), and the larger walks: [`serving`] (all
+//! roles in one process), [`doctor`] (what may be wrong) and [`demo`] (the main job once, from outside).
+//!
+//! What a program reads goes to stdout; everything else goes to stderr. Exit 0: done, 1: failed, 2: asked
+//! wrongly.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod commands;
+mod credentials;
+mod demo;
+mod doctor;
+mod failure;
+mod http;
+mod operator;
+mod output;
+mod serving;
+mod settings;
+
+/// Parses the arguments, does what they ask, and says how it went.
+pub fn run() -> ExitCode {
+    let arguments = commands::Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::tell(&anyhow::Error::new(error).context("cannot start")),
+    };
+    // TLS through ring, for every client of this process; it fails only if one was chosen before.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let done = runtime.block_on(commands::dispatch(arguments));
+    // A prompt that was left keeps a thread of the runtime; nobody waits for it.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::tell(&error),
+    }
+}

@@ -1,0 +1,145 @@
+//! The first screen: where the server listens, how to make a partner, where the docs are.
+
+use std::{fmt::Write, path::Path};
+
+use latchkey_runtime::{Config, RunFile, context::key_file};
+
+use crate::output::{self, Paint};
+
+/// What it shows.
+pub(crate) struct Screen<'a> {
+    /// Where the server listens.
+    pub(crate) run: &'a RunFile,
+    /// Its settings.
+    pub(crate) config: &'a Config,
+    /// Whether this start made the key file.
+    pub(crate) new_key: bool,
+    /// The simulated provider's URL and its auth config.
+    pub(crate) sandbox: Option<(&'a str, &'a str)>,
+}
+
+/// Shows the screen; programs read the same from one log event, or from `run.json`, which is there by now.
+pub(crate) fn show(screen: &Screen<'_>) -> anyhow::Result<()> {
+    let Screen { run, config, .. } = screen;
+    tracing::info!(
+        listen = %config.listen, admin = %config.admin_listen, public_url = run.public_url,
+        data_dir = %config.data_dir.display(), sandbox = screen.sandbox.map(|(url, _)| url),
+        "serving"
+    );
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "latchkey".to_owned());
+    output::line(&text(screen, &program, Paint::stdout()))
+}
+
+fn text(screen: &Screen<'_>, program: &str, paint: Paint) -> String {
+    let Screen { run, config, .. } = screen;
+    let mut out = format!("\n  {} {}\n\n", paint.bold("Latchkey"), run.version);
+    let mut row = |name: &str, value: &str, words: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "  {name:<9} {value:<30} {}", paint.dim(words));
+    };
+    row("API", &run.public_url, "what partners call");
+    row(
+        "Docs",
+        &format!("{}/docs", run.public_url),
+        "every endpoint; the same as JSON at /api/v1/openapi.json",
+    );
+    row(
+        "Admin",
+        &run.admin_url,
+        "metrics, health, the operator's routes; never expose it",
+    );
+    row(
+        "Data",
+        &config.data_dir.display().to_string(),
+        "SQLite store, journals",
+    );
+    let key = if config.key.is_some() {
+        "from LATCHKEY_KEY".into()
+    } else {
+        key_file(config).display().to_string()
+    };
+    let keep = "keep a copy apart from the data: without it nothing sealed opens again";
+    row(
+        "Key",
+        &key,
+        if screen.new_key {
+            "made just now; keep a copy apart from the data"
+        } else {
+            keep
+        },
+    );
+    row(
+        "Engine",
+        "embedded",
+        "API, worker and scheduler in this process; nothing to install",
+    );
+    if let Some((url, auth_config)) = screen.sandbox {
+        row(
+            "Sandbox",
+            url,
+            &format!(
+                "plays the provider 'sandbox'; auth config {auth_config}, shared with every partner"
+            ),
+        );
+    }
+    let place = if config.data_dir == Path::new("./latchkey-data") {
+        String::new()
+    } else {
+        format!(" --data-dir {}", config.data_dir.display())
+    };
+    let _ = write!(
+        out,
+        "\n  Make a partner and its key:\n    {program} partner create --company Acme --website \
+         https://acme.example \\\n        --redirect-url http://localhost:3000/connected{place}\n\n  {}\n",
+        paint.dim("Ctrl-C finishes what is in flight, then stops."),
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use latchkey_domain::Timestamp;
+    use secrecy::SecretString;
+
+    use super::*;
+
+    #[test]
+    fn it_says_where_how_and_what_and_never_the_token() {
+        let flags = [("data_dir", "/srv/keys".to_owned())];
+        let config = Config::load(None, &flags).unwrap();
+        let run = RunFile {
+            pid: 1,
+            public_url: "http://127.0.0.1:8080".into(),
+            admin_url: "http://127.0.0.1:9464".into(),
+            operator_token: SecretString::from("hush"),
+            started_at: Timestamp::from_secs(0),
+            version: "1.2.3".into(),
+        };
+        let sandbox = Some(("http://127.0.0.1:8081", "ac_1"));
+        let screen = Screen {
+            run: &run,
+            config: &config,
+            new_key: true,
+            sandbox,
+        };
+        let text = text(&screen, "latchkey", Paint::plain());
+        for part in [
+            "http://127.0.0.1:8080",
+            "/docs",
+            "9464",
+            "/srv/keys/key",
+            "made just now",
+            "embedded",
+            "8081",
+            "ac_1",
+            "latchkey partner create",
+            "--data-dir /srv/keys",
+            "Ctrl-C",
+        ] {
+            assert!(text.contains(part), "no '{part}' in {text}");
+        }
+        assert!(!text.contains("hush"));
+    }
+}
