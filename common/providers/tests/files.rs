@@ -1,0 +1,306 @@
+//! An operator's own catalogue files, and their errors with file and line.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::fs;
+
+use latchkey_providers::{Catalog, CatalogError, Provider};
+use proptest::prelude::*;
+
+fn provider<'a>(catalog: &'a Catalog, slug: &str) -> &'a Provider {
+    catalog.get(slug).unwrap()
+}
+
+/// The least that an entry for an RFC 6749 server needs.
+const ACME: &str = r#"
+slug = "acme"
+display_name = "Acme"
+
+[oauth.authorize]
+url = "https://acme.example/o/authorize/"
+
+[oauth.token]
+url = "https://acme.example/o/token/"
+auth = "basic"
+
+[oauth.rotation]
+mode = "single_use"
+
+[oauth.revoke]
+url = "https://acme.example/o/revoke_token/"
+
+[[services]]
+slug = "api"
+base_url = "https://acme.example/api"
+
+[[services.permissions]]
+id = "acme.read"
+kind = "read"
+scopes = ["read"]
+default = true
+"#;
+
+fn load(files: &[(&str, &str)]) -> Result<Catalog, CatalogError> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    Catalog::load(Some(dir.path()))
+}
+
+#[test]
+fn an_operator_adds_and_replaces_entries() {
+    let named = ACME
+        .replace("\"Acme\"", "\"Other\"")
+        .replace("slug = \"acme\"", "slug = \"github\"");
+    let catalog = load(&[
+        ("acme.toml", ACME),
+        ("gh.toml", &named),
+        ("notes.txt", "not TOML"),
+    ])
+    .unwrap();
+    assert_eq!(provider(&catalog, "acme").display_name, "Acme");
+    assert_eq!(provider(&catalog, "github").display_name, "Other");
+    assert_eq!(provider(&catalog, "google").display_name, "Google");
+}
+
+#[test]
+fn a_missing_directory_is_named() {
+    let error = Catalog::load(Some("/nonexistent/catalog".as_ref())).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read /nonexistent/catalog");
+}
+
+/// The error of a file in which `from` stands as `to`, without the directory.
+fn broken(from: &str, to: &str) -> String {
+    assert!(ACME.contains(from), "{from}");
+    let error = load(&[("acme.toml", &ACME.replacen(from, to, 1))]).unwrap_err();
+    let CatalogError::Entry {
+        file,
+        line,
+        message,
+    } = error
+    else {
+        panic!("{error}")
+    };
+    assert!(file.ends_with("/acme.toml"), "{file}");
+    format!("{line}: {}", message.lines().next().unwrap())
+}
+
+/// What stands in [`ACME`], what is put in its place, and how the error begins.
+const BROKEN: &[(&str, &str, &str)] = &[
+    (
+        "slug = \"acme\"",
+        "slug = \"acme",
+        "2: invalid basic string",
+    ),
+    (
+        "slug = \"acme\"",
+        "slug = 7",
+        "2: invalid type: integer `7`, expected a string",
+    ),
+    (
+        "slug = \"acme\"",
+        "slug = \"jobs\"",
+        "2: slug: 'jobs' is a path of the API itself",
+    ),
+    (
+        "slug = \"acme\"",
+        "slug = \"gmail\"",
+        "2: slug: 'gmail' is taken by another entry",
+    ),
+    (
+        "slug = \"acme\"",
+        "slug = \"a/b\"",
+        "2: slug: must be a word of a-z, 0-9, - and _, starting with a letter",
+    ),
+    (
+        "display_name = \"Acme\"",
+        "colour = \"red\"",
+        "3: unknown field `colour`",
+    ),
+    (
+        "auth = \"basic\"",
+        "auth = \"magic\"",
+        "10: unknown variant `magic`",
+    ),
+    (
+        "auth = \"basic\"",
+        "hmac_check = true",
+        "10: unknown field `hmac_check`",
+    ),
+    (
+        "https://acme.example/o/token/",
+        "/o/token/",
+        "9: oauth.token.url: is not an absolute http(s) address",
+    ),
+    (
+        "https://acme.example/o/token/",
+        "{app.x}/token",
+        "9: oauth.token.url: nothing declares 'x'",
+    ),
+    (
+        "https://acme.example/o/token/",
+        "{env.HOME}/token",
+        "9: '{env.HOME}/token' is not a template",
+    ),
+    (
+        "https://acme.example/o/token/",
+        "{token.x}/token",
+        "9: oauth.token.url: 'x' is not known yet at this point",
+    ),
+    (
+        "mode = \"single_use\"",
+        "grace_s = 5",
+        "13: oauth.rotation.grace_s: needs mode = \"single_use\"",
+    ),
+    (
+        "id = \"acme.read\"",
+        "id = \"read\"",
+        "23: services[0].permissions[0].id: must look like service.read",
+    ),
+    (
+        "scopes = [\"read\"]",
+        "scopes = [\"a\", \"b,c\"]",
+        "25: services[0].permissions[0].scopes[1]: is not a scope",
+    ),
+    (
+        "[[services]]",
+        "[[app_params]]\nname = \"x\"\nlabel = \"X\"\nregex = \"(\"\n[[services]]",
+        "21: app_params[0].regex: is no pattern",
+    ),
+    (
+        "[[services]]",
+        "[[app_params]]\nname = \"client_id\"\nlabel = \"X\"\n[[services]]",
+        "19: app_params[0].name: is Latchkey's own",
+    ),
+    (
+        "[[services]]",
+        "[[oauth.errors]]\nclass = \"permanent\"\n[[services]]",
+        "18: oauth.errors[0]: needs http, equals or contains",
+    ),
+    (
+        "slug = \"api\"",
+        "slug = \"calendar\"\ntop_level = true",
+        "19: services[0].slug: 'calendar' is taken by another entry",
+    ),
+];
+
+#[test]
+fn errors_name_file_and_line() {
+    for (from, to, expected) in BROKEN {
+        let got = broken(from, to);
+        assert!(
+            got.starts_with(expected),
+            "{to}\n  got      {got}\n  expected {expected}"
+        );
+    }
+}
+
+/// An endpoint that is right.
+const ENDPOINT: &str = "name = \"x\"\nmethod = \"POST\"\npath = \"/x/{id}\"\npermission = \"acme.read\"\n\
+        params.id = { in = \"path\" }\nrequest.path = \"/y/{id}\"\n";
+
+/// What stands in [`ENDPOINT`], what is put in its place, and how the error begins.
+const BROKEN_ENDPOINTS: &[(&str, &str, &str)] = &[
+    (
+        "\"POST\"",
+        "\"BREW\"",
+        "3: services[0].endpoints[0].method: is not GET",
+    ),
+    (
+        "\"acme.read\"",
+        "\"acme.all\"",
+        "5: services[0].endpoints[0].permission: is not a permission",
+    ),
+    (
+        "/y/{id}",
+        "/y",
+        "7: services[0].endpoints[0].request.path: does not hold every path parameter",
+    ),
+    (
+        "/y/{id}",
+        "/y/{id}/{no}",
+        "7: services[0].endpoints[0].request.path: 'no' is not a parameter that fits",
+    ),
+    (
+        "/x/{id}",
+        "/x/a{id}",
+        "4: services[0].endpoints[0].path: has a parameter that is not a whole segment",
+    ),
+    (
+        "/x/{id}",
+        "x",
+        "4: services[0].endpoints[0].path: must start with one slash",
+    ),
+    (
+        "{ in = \"path\" }",
+        "{ in = \"path\", default = \"1\" }",
+        "6: services[0].endpoints[0].params.id.default: a path has no",
+    ),
+    (
+        "{ in = \"path\" }",
+        "{ in = \"path\" }\nparams.n = { type = \"integer\", default = \"a\" }",
+        "7: services[0].endpoints[0].params.n.default: does not fit",
+    ),
+    (
+        "{ in = \"path\" }",
+        "{ in = \"path\" }\nparams.n = { to = \"q\" }\nparams.q = {}",
+        "7: services[0].endpoints[0].params.n.to: is taken by 'q'",
+    ),
+    (
+        "{ in = \"path\" }",
+        "{ in = \"path\" }\nbody = \"json\"\nparams.n = { in = \"body\" }",
+        "7: services[0].endpoints[0].body: a body that is handed on",
+    ),
+    (
+        "{ in = \"path\" }",
+        "{ in = \"path\", shape = \"list\" }",
+        "6: unknown field `shape`",
+    ),
+];
+
+#[test]
+fn errors_of_endpoints_name_file_and_line() {
+    let endpoint = |text: &str| {
+        let all = format!("{ACME}[[services.endpoints]]\n{text}");
+        let error = load(&[("acme.toml", &all)]).unwrap_err();
+        let CatalogError::Entry { line, message, .. } = error else {
+            panic!("{error}")
+        };
+        format!(
+            "{}: {}",
+            line - ACME.lines().count(),
+            message.lines().next().unwrap()
+        )
+    };
+    for (from, to, expected) in BROKEN_ENDPOINTS {
+        assert!(ENDPOINT.contains(from), "{from}");
+        let got = endpoint(&ENDPOINT.replacen(from, to, 1));
+        assert!(
+            got.starts_with(expected),
+            "{to}\n  got      {got}\n  expected {expected}"
+        );
+    }
+    let twice = format!(
+        "{ENDPOINT}[[services.endpoints]]\n{}",
+        ENDPOINT
+            .replace("\"x\"", "\"z\"")
+            .replace("{id}", "{no}")
+            .replace("params.id", "params.no")
+    );
+    assert!(
+        endpoint(&twice).starts_with("11: services[0].endpoints[1].path: means the same"),
+        "{}",
+        endpoint(&twice)
+    );
+}
+
+proptest! {
+    // Each case reads the whole catalogue of the binary too.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_file_panics(text in r#"(slug|=|"|\[oauth\]|\[|\]|\{|\}|url|app|\.|\n|[a-z]|\PC){0,60}"#) {
+        let _ = load(&[("x.toml", &text)]);
+    }
+}
