@@ -9,7 +9,8 @@ use std::{sync::Arc, time::Duration};
 
 use latchkey_domain::{Clock, Timestamp};
 use sqlx::{
-    Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, Transaction, any::AnyPoolOptions,
+    Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Executor as _, Transaction,
+    any::AnyPoolOptions,
 };
 
 use crate::{Result, StoreConfig, StoreError, sql::Sql};
@@ -56,7 +57,9 @@ impl Engine {
         };
         let (read, write) = match dialect {
             Dialect::Sqlite => {
-                // The writer comes first: it makes the file and switches it to the write-ahead log.
+                // One connection beside the pools comes first: it makes the file, switches it to the
+                // write-ahead log, and says at once what is wrong, where a pool would go on trying.
+                try_once(&config.url, sqlite_setup(false)).await?;
                 let write = connect(&config.url, 1, sqlite_setup(false)).await?;
                 let read = connect(&config.url, config.connections, sqlite_setup(true)).await?;
                 (read, write)
@@ -86,13 +89,15 @@ impl Engine {
         Ok(self.write.begin_with(statement).await?)
     }
 
-    /// What ends a sub-select whose rows are about to be changed: rows that another process works on are
-    /// left to it.
-    pub(crate) const fn skip_locked(&self) -> &'static str {
-        match self.dialect {
+    /// `WITH picked AS (<select>) `: the rows (partner and id) that the rest of the statement changes. Rows
+    /// that another process works on are left to it. Materialised, because PostgreSQL may otherwise run
+    /// the select again for each row, and then picks more than its limit (seen on 15).
+    pub(crate) fn pick(&self, select: &str) -> String {
+        let skip_locked = match self.dialect {
             Dialect::Sqlite => "",
             Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
-        }
+        };
+        format!("WITH picked AS MATERIALIZED ({select}{skip_locked}) ")
     }
 
     /// What ends a select whose rows this transaction must hold.
@@ -166,13 +171,26 @@ async fn connect(url: &str, connections: u32, setup: String) -> Result<AnyPool> 
         })
         .connect(url)
         .await
-        .map_err(|source| match StoreError::from(source) {
-            StoreError::Sql(source) => StoreError::Open {
-                place: without_password(url),
-                source,
-            },
-            known => known,
-        })
+        .map_err(|source| cannot_open(url, source))
+}
+
+async fn try_once(url: &str, setup: String) -> Result<()> {
+    let opened = async {
+        let mut connection = AnyConnection::connect(url).await?;
+        connection.execute(AssertSqlSafe(setup)).await?;
+        connection.close().await
+    };
+    opened.await.map_err(|source| cannot_open(url, source))
+}
+
+fn cannot_open(url: &str, source: sqlx::Error) -> StoreError {
+    match StoreError::from(source) {
+        StoreError::Sql(source) => StoreError::Open {
+            place: without_password(url),
+            source,
+        },
+        known => known,
+    }
 }
 
 /// What a SQLite connection is told first. `synchronous = FULL`: a power cut must not roll back a rotation.

@@ -77,7 +77,7 @@ impl StoreError {
 impl StoreError {
     /// The failure of a unique index becomes a conflict with these words.
     pub(crate) fn or_conflict(self, what: &'static str) -> Self {
-        if self.violates(sqlx::error::ErrorKind::UniqueViolation) {
+        if self.violates(&sqlx::error::ErrorKind::UniqueViolation) {
             Self::Conflict { what }
         } else {
             self
@@ -86,20 +86,20 @@ impl StoreError {
 
     /// The failure of a foreign key becomes a conflict with these words.
     pub(crate) fn or_missing(self, what: &'static str) -> Self {
-        if self.violates(sqlx::error::ErrorKind::ForeignKeyViolation) {
+        if self.violates(&sqlx::error::ErrorKind::ForeignKeyViolation) {
             Self::Conflict { what }
         } else {
             self
         }
     }
 
-    fn violates(&self, kind: sqlx::error::ErrorKind) -> bool {
+    fn violates(&self, kind: &sqlx::error::ErrorKind) -> bool {
         let Self::Sql(source) = self else {
             return false;
         };
         source
             .as_database_error()
-            .is_some_and(|error| error.kind() == kind)
+            .is_some_and(|error| error.kind() == *kind)
     }
 
     /// What the engine's code says.

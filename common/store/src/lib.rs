@@ -11,11 +11,15 @@ mod accounts;
 mod api_keys;
 mod audit;
 mod auth_configs;
+pub mod bench;
 mod calls;
 #[cfg(test)]
 mod conformance;
+mod connect;
 mod connections;
 mod data_keys;
+mod dispatch;
+mod due;
 mod engine;
 mod error;
 mod fair;
@@ -37,16 +41,18 @@ pub use api_keys::{ApiKeyRow, KeyMode};
 pub use audit::AuditRow;
 pub use auth_configs::{AuthConfigChange, AuthConfigRow, NewCredentials};
 pub use calls::{CallFilter, CallRow, FinishCall};
-pub use connections::{Connection, ConnectionFilter, ConnectionRow, NewConnection};
+pub use connect::NewConnection;
+pub use connections::{Connection, ConnectionFilter, ConnectionRow};
 pub use data_keys::{DataKeyRow, KeyPurpose};
+pub use dispatch::{JobCount, JobRef};
+pub use due::DueGrant;
 pub use error::StoreError;
 pub use field::JsonMap;
 pub use grants::{
-    CloseAttempt, DueGrant, GrantClaim, GrantKey, GrantRow, GrantSecret, Landed, Landing,
-    LoadedGrant,
+    CloseAttempt, GrantClaim, GrantKey, GrantRow, GrantSecret, Landed, Landing, LoadedGrant,
 };
 pub use idempotency::{Begun, IdempotencyRow, IdempotencyState};
-pub use jobs::{CompleteJob, JobClaim, JobCount, JobEnd, JobFilter, JobRef, JobRow};
+pub use jobs::{CompleteJob, JobClaim, JobEnd, JobFilter, JobRow};
 pub use leases::TaskLease;
 pub use partners::{Confirmation, PartnerChange, PartnerRow};
 pub use sessions::{AfterCode, BeginAuthorizing, SessionRow, TakeCode};

@@ -299,13 +299,15 @@ impl Store {
     /// Expires up to `limit` sessions whose time is over and that no worker exchanges, and forgets their
     /// secrets; returns how many.
     pub async fn expire_sessions(&self, now: Timestamp, limit: u32) -> Result<u64> {
+        let over = self.engine.pick(
+            "SELECT partner_id, id FROM connect_sessions WHERE expires_at <= $1 AND status IN \
+             ('pending', 'authorizing', 'awaiting_confirmation') ORDER BY expires_at LIMIT $2",
+        );
         Sql::new(format!(
-            "UPDATE connect_sessions SET status = 'expired', error = 'session_expired', {FORGET}, \
-             updated_at = $1 WHERE (partner_id, id) IN \
-             (SELECT partner_id, id FROM connect_sessions WHERE expires_at <= $1 AND status IN \
-              ('pending', 'authorizing', 'awaiting_confirmation') \
-              ORDER BY expires_at LIMIT $2{})",
-            self.engine.skip_locked()
+            "{over}UPDATE connect_sessions SET status = 'expired', error = 'session_expired', \
+             {FORGET}, updated_at = $1 FROM picked \
+             WHERE connect_sessions.partner_id = picked.partner_id \
+             AND connect_sessions.id = picked.id"
         ))
         .bind(&now)
         .bind(&limit)

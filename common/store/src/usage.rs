@@ -46,6 +46,28 @@ pub struct UsageLine {
     pub bytes_out: u64,
 }
 
+impl UsageLine {
+    /// A line of the same service with nothing in it.
+    fn emptied(&self, start: Timestamp) -> Self {
+        Self {
+            start,
+            calls: 0,
+            billed: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            ..self.clone()
+        }
+    }
+
+    /// Adds what another line counts.
+    fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.billed += other.billed;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+    }
+}
+
 /// What a roll-up run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RollUp {
@@ -65,7 +87,7 @@ impl Granularity {
     }
 
     /// Start and end of the span that holds this moment.
-    fn span(self, at: Timestamp) -> (Timestamp, Timestamp) {
+    pub fn span(self, at: Timestamp) -> (Timestamp, Timestamp) {
         match self {
             Self::Hour => (at.floor(HOUR), at.floor(HOUR) + HOUR),
             Self::Day => (at.floor(DAY), at.floor(DAY) + DAY),
@@ -188,6 +210,42 @@ impl Store {
             .collect()
     }
 
+    /// The same to this moment, the running span included: rolled up where that is settled, counted in the
+    /// ledger where not. `from` is where a span begins.
+    pub async fn live_usage(
+        &self,
+        partner: PartnerId,
+        from: Timestamp,
+        to: Timestamp,
+        granularity: Granularity,
+    ) -> Result<Vec<UsageLine>> {
+        let watermark = self.usage_watermark().await?.unwrap_or_default();
+        let cut = watermark.minus(COMMIT_WATERMARK).floor(HOUR);
+        let cut = cut.clamp(from, to.max(from));
+        let settled = self.usage(partner, from, cut, Granularity::Hour).await?;
+        let rows = Sql::new(
+            "SELECT hour, provider, service, COUNT(*), CAST(SUM(billed) AS BIGINT), \
+             CAST(SUM(bytes_in) AS BIGINT), CAST(SUM(bytes_out) AS BIGINT) FROM calls \
+             WHERE partner_id = $1 AND hour IS NOT NULL AND hour >= $2 AND hour < $3 \
+             GROUP BY hour, provider, service",
+        )
+        .bind(&partner)
+        .bind(&cut)
+        .bind(&to)
+        .rows(&self.engine.read)
+        .await?;
+        let mut lines: BTreeMap<(Timestamp, String, String), UsageLine> = BTreeMap::new();
+        let open = rows.iter().map(|row| read_line(row, column(row, 0)?, 1));
+        for line in settled.into_iter().map(Ok).chain(open) {
+            let line: UsageLine = line?;
+            let start = granularity.span(line.start).0;
+            let key = (start, line.provider.clone(), line.service.clone());
+            let sum = lines.entry(key).or_insert_with(|| line.emptied(start));
+            sum.add(&line);
+        }
+        Ok(lines.into_values().collect())
+    }
+
     /// Billed calls in the month that `month` lies in, to this moment: rolled up where that is settled,
     /// counted in the ledger where not. (A late row of a settled hour joins with the next roll-up.)
     pub async fn billed_calls(&self, partner: PartnerId, month: Timestamp) -> Result<u64> {
@@ -218,18 +276,8 @@ impl Store {
         let open = self.ledger_lines(partner, cut, end).await?;
         for line in settled.into_iter().chain(open) {
             let key = (line.provider.clone(), line.service.clone());
-            let sum = lines.entry(key).or_insert_with(|| UsageLine {
-                start,
-                calls: 0,
-                billed: 0,
-                bytes_in: 0,
-                bytes_out: 0,
-                ..line.clone()
-            });
-            sum.calls += line.calls;
-            sum.billed += line.billed;
-            sum.bytes_in += line.bytes_in;
-            sum.bytes_out += line.bytes_out;
+            let sum = lines.entry(key).or_insert_with(|| line.emptied(start));
+            sum.add(&line);
         }
         Ok(lines.into_values().collect())
     }

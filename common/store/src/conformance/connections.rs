@@ -66,15 +66,26 @@ async fn connecting_again_keeps_the_connection(t: &Fixture) {
         (loaded.row.version, loaded.secret.unwrap().sealed),
         (2, vec![1; 50])
     );
+}
 
-    // A disconnected one is not kept.
+async fn a_disconnected_one_is_not_kept(t: &Fixture) {
+    let partner = t.partner().await;
+    let account = t.account(partner, "u1").await;
+    let config = t.id(AuthConfigId::new);
+    let first = t.new_connection(&account, config, "ada");
+    let made = t.store.store_connection(&first).await.unwrap();
     t.store
         .mark_disconnected(partner, made.row.id, None, t.now())
         .await
         .unwrap()
         .unwrap();
-    assert!(find("ada").await.unwrap().is_none());
-    again.version = 3;
+    let found = t
+        .store
+        .find_reconnect(partner, account.id, config, "ada")
+        .await;
+    assert!(found.unwrap().is_none());
+    let mut again = first;
+    again.version = 2;
     assert!(
         t.store
             .store_connection(&again)
@@ -333,6 +344,7 @@ async fn grants_load_in_the_order_asked_for(t: &Fixture) {
 mod every_engine {
     super::super::on_every_engine!(
         connecting_again_keeps_the_connection,
+        a_disconnected_one_is_not_kept,
         the_latest_connected_is_primary,
         switches_labels_and_pauses,
         what_partners_see_follows_the_grant,

@@ -113,8 +113,23 @@ async fn a_state_works_once(t: &Fixture) {
             .await
             .unwrap()
     );
+}
 
-    // The code is sent once.
+async fn a_code_is_sent_once_and_forgotten(t: &Fixture) {
+    let (account, session) = start(t).await;
+    assert!(
+        t.store
+            .begin_authorizing(&begin(t, &session, 1))
+            .await
+            .unwrap()
+    );
+    let then = AfterCode::Exchange(Box::new(t.job(account.partner_id)));
+    assert!(
+        t.store
+            .take_code(&take(t, &session, 1, then))
+            .await
+            .unwrap()
+    );
     let mark = || {
         t.store
             .mark_code_sent(session.partner_id, session.id, t.now())
@@ -284,6 +299,7 @@ async fn an_exchange_completes_its_session_and_job(t: &Fixture) {
 mod every_engine {
     super::super::on_every_engine!(
         a_state_works_once,
+        a_code_is_sent_once_and_forgotten,
         a_confirmation_needs_code_and_user,
         sessions_end_with_their_time,
         an_exchange_completes_its_session_and_job,

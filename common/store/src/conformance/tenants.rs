@@ -8,7 +8,7 @@ use crate::{
     FinishCall, GrantKey, Granularity, JobClaim, JobFilter, Landed, StoreError, TakeCode,
 };
 
-async fn another_partners_accounts_and_sessions_are_none(t: &Fixture) {
+async fn another_partners_accounts_are_none(t: &Fixture) {
     let (mine, yours) = (t.partner().await, t.partner().await);
     let s = &t.store;
     let account = t.account(mine, "u1").await;
@@ -39,7 +39,13 @@ async fn another_partners_accounts_and_sessions_are_none(t: &Fixture) {
         s.get_account(mine, account.id).await.unwrap().unwrap(),
         account
     );
+}
 
+async fn another_partners_sessions_are_none(t: &Fixture) {
+    let (mine, yours) = (t.partner().await, t.partner().await);
+    let s = &t.store;
+    let account = t.account(mine, "u1").await;
+    let now = t.now();
     // Their account cannot be given a session of ours.
     let mut foreign = t.session(&account, SessionStatus::Pending).await;
     let session = foreign.clone();
@@ -290,7 +296,8 @@ async fn a_value_that_means_nothing_is_named(t: &Fixture) {
 
 mod every_engine {
     super::super::on_every_engine!(
-        another_partners_accounts_and_sessions_are_none,
+        another_partners_accounts_are_none,
+        another_partners_sessions_are_none,
         another_partners_connections_are_none,
         another_partners_jobs_calls_and_usage_are_none,
         another_partners_auth_configs_are_none,

@@ -7,12 +7,12 @@ use crate::{Granularity, UsageLine};
 
 async fn everything(t: &Fixture, partner: PartnerId) -> String {
     let (from, to) = (Timestamp::from_secs(0), t.now() + secs(366 * 86_400));
-    let mut all = String::new();
+    let mut all = Vec::new();
     for granularity in [Granularity::Hour, Granularity::Day, Granularity::Period] {
         let lines = t.store.usage(partner, from, to, granularity).await.unwrap();
-        all += &format!("{granularity:?} {lines:?}\n");
+        all.push(format!("{granularity:?} {lines:?}"));
     }
-    all
+    all.join("\n")
 }
 
 fn billed(lines: &[UsageLine]) -> Vec<(u64, u64)> {

@@ -78,17 +78,17 @@ async fn kinds_mix_in_a_group(t: &Fixture) {
     let (call, job) = (t.call(partner), t.job(partner));
     let rival = t.claim(&t.grant(&made.grant).await);
     let landing = super::grants::landing(t, &claim, 1);
-    let (a, b, c, d) = futures::join!(
+    let (call, job, rival, landing) = futures::join!(
         t.store.insert_call(call),
         t.store.insert_job(job),
         t.store.claim_grant(rival),
         t.store.land_grant(landing)
     );
-    assert!(a.unwrap() && b.unwrap());
+    assert!(call.unwrap() && job.unwrap());
     // The rival may have won the row before the landing: the landing goes by version alone.
-    c.unwrap();
+    rival.unwrap();
     assert_eq!(
-        d.unwrap(),
+        landing.unwrap(),
         Landed::Stored {
             version: 2,
             revoking: false
@@ -97,20 +97,19 @@ async fn kinds_mix_in_a_group(t: &Fixture) {
     assert_eq!(t.grant(&made.grant).await.attempt, None);
 }
 
+/// The next COMMIT takes place and its answer is lost.
+fn lose_next_commit(t: &Fixture) {
+    let before = t.store.engine.lose_next_commit.swap(true, Ordering::SeqCst);
+    assert!(!before, "nothing was committed since the last time");
+}
+
 /// Every kind of write, each with the COMMIT's answer lost: every caller learns the truth, once.
-async fn a_lost_commit_is_resolved_by_the_mark_in_the_row(t: &Fixture) {
+async fn a_lost_commit_of_receipts_is_resolved(t: &Fixture) {
     let partner = t.partner().await;
-    let lose = || {
-        t.store
-            .engine
-            .lose_next_commit
-            .store(true, Ordering::SeqCst)
-    };
-    let lost = || assert!(!t.store.engine.lose_next_commit.load(Ordering::SeqCst));
+    let lose = || lose_next_commit(t);
     let call = t.call(partner);
     lose();
     assert!(t.store.begin_unsafe_call(call.clone()).await.unwrap());
-    lost();
     lose();
     assert!(
         !t.store
@@ -141,7 +140,11 @@ async fn a_lost_commit_is_resolved_by_the_mark_in_the_row(t: &Fixture) {
         ..finish
     };
     assert!(!t.store.finish_unsafe_call(unknown).await.unwrap());
+}
 
+async fn a_lost_commit_of_jobs_is_resolved(t: &Fixture) {
+    let partner = t.partner().await;
+    let lose = || lose_next_commit(t);
     let job = t.job(partner);
     lose();
     assert!(t.store.insert_job(job.clone()).await.unwrap());
@@ -169,7 +172,11 @@ async fn a_lost_commit_is_resolved_by_the_mark_in_the_row(t: &Fixture) {
         now: t.now(),
     };
     assert!(t.store.complete_job(end).await.unwrap());
+}
 
+async fn a_lost_commit_of_grants_is_resolved(t: &Fixture) {
+    let partner = t.partner().await;
+    let lose = || lose_next_commit(t);
     let made = t.connect(partner, "u1").await;
     let first = t.claim(&made.grant);
     lose();
@@ -194,7 +201,6 @@ async fn a_lost_commit_is_resolved_by_the_mark_in_the_row(t: &Fixture) {
         ..landing
     };
     assert_eq!(t.store.land_grant(stale).await.unwrap(), Landed::Stale);
-    lost();
 }
 
 async fn writes_after_closing_are_refused(t: &Fixture) {
@@ -210,7 +216,9 @@ mod every_engine {
         a_bad_write_fails_alone,
         other_writes_do_not_starve,
         kinds_mix_in_a_group,
-        a_lost_commit_is_resolved_by_the_mark_in_the_row,
+        a_lost_commit_of_receipts_is_resolved,
+        a_lost_commit_of_jobs_is_resolved,
+        a_lost_commit_of_grants_is_resolved,
         writes_after_closing_are_refused,
     );
 }

@@ -161,10 +161,10 @@ fn answer(state: Option<GrantState>) -> Answer {
 }
 
 async fn keep_secrets(tx: &mut AnyConnection, landed: &[&Landing]) -> Result<()> {
+    const COLUMNS: [&str; 4] = ["partner_id", "id", "version", "sealed"];
     if landed.is_empty() {
         return Ok(());
     }
-    const COLUMNS: [&str; 4] = ["partner_id", "id", "version", "sealed"];
     with_values(&COLUMNS, landed, |sql, landing| {
         sql.add(&landing.grant.partner_id);
         sql.add(&landing.grant.id);

@@ -29,14 +29,14 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use jobs::complete_all as complete_jobs;
 pub(crate) use write::{Answer, Write};
 
-use crate::{Result, StoreError, engine::Engine};
+use crate::{CallRow, Result, StoreError, engine::Engine};
 
 /// Writes that wait for a group. A caller beyond it waits here instead of in the queue: more than the
 /// platform has requests in flight.
 const QUEUE_LIMIT: usize = 8192;
 /// Writes in a group: beyond it groups gain nothing (measured), and a statement would near SQLite's limit
 /// of 32,766 values.
-const GROUP_LIMIT: usize = 500;
+pub(crate) const GROUP_LIMIT: usize = 500;
 /// Bytes of sealed bodies in a group, so that large jobs do not hold up the small writes behind them.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
@@ -138,4 +138,12 @@ async fn serve(engine: Arc<Engine>, mut entries: mpsc::Receiver<Entry>, counters
             let _ = reply.send(answer);
         }
     }
+}
+
+/// Inserts receipts in a transaction of their own, past the queue: what the writer is measured against.
+pub(crate) async fn raw_insert_calls(engine: &Engine, rows: &[CallRow]) -> Result<()> {
+    let rows: Vec<&CallRow> = rows.iter().collect();
+    let mut tx = engine.begin().await?;
+    calls::insert_all(&mut tx, &rows, engine.now()).await?;
+    engine.commit(tx).await
 }

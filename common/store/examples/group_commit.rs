@@ -1,0 +1,32 @@
+//! Prints how many receipts per second the group-commit writer makes, and how many raw transactions make
+//! in the same run: `cargo run --release -p latchkey-store --example group_commit [URL]`. Without a URL it
+//! uses a fresh SQLite file under the current directory's file system.
+
+use std::sync::Arc;
+
+use latchkey_domain::{SystemClock, SystemEntropy};
+use latchkey_store::{Store, StoreConfig, bench};
+
+#[expect(clippy::print_stdout, reason = "a program that prints its figures")]
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let directory = tempfile::tempdir_in(".")?;
+    let clock = Arc::new(SystemClock);
+    let config = match std::env::args().nth(1) {
+        Some(url) => StoreConfig::new(url, clock),
+        None => StoreConfig::sqlite(&directory.path().join("bench.db"), clock),
+    };
+    let store = Store::open(config).await?;
+    store.migrate().await?;
+    let figures = bench::receipts(&store, 20_000, 3, &SystemClock, &SystemEntropy).await?;
+    let stats = store.commit_stats();
+    println!(
+        "receipts/s through the writer {:.0}, raw groups {:.0}, ratio {:.2}; {} commits for {} writes",
+        figures.grouped,
+        figures.raw,
+        figures.grouped / figures.raw,
+        stats.commits,
+        stats.writes
+    );
+    Ok(())
+}

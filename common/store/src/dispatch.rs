@@ -1,0 +1,208 @@
+//! What the reconciler asks of jobs: which nobody pushed, whose worker died, whose deadline passed, and how
+//! many there are.
+
+use latchkey_domain::{JobId, PartnerId, Timestamp, states::JobState};
+use sqlx::any::AnyRow;
+
+use crate::{
+    Result, Store,
+    fair::{self, Waiting},
+    sql::{Sql, column, with_values},
+};
+
+/// Jobs marked by one statement.
+const MOST_AT_ONCE: usize = 500;
+
+/// A job as the queue names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRef {
+    /// For whom.
+    pub partner_id: PartnerId,
+    /// Which.
+    pub id: JobId,
+    /// What.
+    pub kind: String,
+    /// Through which queue.
+    pub urgency: String,
+}
+
+/// How many jobs wait or run, by kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobCount {
+    /// Through which queue.
+    pub urgency: String,
+    /// What.
+    pub kind: String,
+    /// `queued` or `running`.
+    pub state: JobState,
+    /// How many.
+    pub count: u64,
+    /// The oldest `run_at` among them.
+    pub oldest: Timestamp,
+}
+
+impl Store {
+    /// Queued jobs of this urgency that are ready and that nobody pushed lately: oldest first per partner,
+    /// fair among partners.
+    pub async fn undispatched_jobs(
+        &self,
+        urgency: &str,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<JobRef>> {
+        let shares = fair::shares(&self.engine, Waiting::Jobs(urgency), now, limit).await?;
+        let mut queues = Vec::with_capacity(shares.len());
+        for (partner, share) in shares {
+            let rows = Sql::new(format!(
+                "SELECT {REF} FROM jobs WHERE urgency = $1 AND partner_id = $2 \
+                 AND wake_at <= $3 ORDER BY wake_at, id LIMIT $4"
+            ))
+            .text(urgency)
+            .bind(&partner)
+            .bind(&now)
+            .bind(&share)
+            .rows(&self.engine.read)
+            .await?;
+            let jobs: Vec<JobRef> = rows.iter().map(read_ref).collect::<Result<_>>()?;
+            queues.push(jobs.into_iter());
+        }
+        // In turns, so that the front of the list is fair too.
+        let mut ready = Vec::new();
+        loop {
+            let before = ready.len();
+            ready.extend(queues.iter_mut().filter_map(Iterator::next));
+            if ready.len() == before {
+                return Ok(ready);
+            }
+        }
+    }
+
+    /// Notes that jobs were pushed; the reconciler looks at them again at `again_at` if they are still
+    /// queued then.
+    pub async fn mark_dispatched(
+        &self,
+        jobs: &[JobRef],
+        now: Timestamp,
+        again_at: Timestamp,
+    ) -> Result<()> {
+        let mut tx = self.engine.begin().await?;
+        for part in jobs.chunks(MOST_AT_ONCE) {
+            let mut part: Vec<&JobRef> = part.iter().collect();
+            part.sort_by_key(|job| (job.partner_id, job.id));
+            with_values(
+                &["partner_id", "id", "pushed_at", "again_at"],
+                &part,
+                |sql, job| {
+                    sql.add(&job.partner_id);
+                    sql.add(&job.id);
+                    sql.add(&now);
+                    sql.add(&again_at);
+                },
+            )
+            .push(
+                "UPDATE jobs SET dispatched_at = v.pushed_at, wake_at = v.again_at FROM v \
+                 WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id \
+                 AND jobs.state = 'queued' AND jobs.wake_at IS NOT NULL",
+            )
+            .run(&mut *tx)
+            .await?;
+        }
+        self.engine.commit(tx).await
+    }
+
+    /// The queue lost everything (a new or flushed server): every queued job is to be pushed again.
+    pub async fn reset_dispatched(&self) -> Result<u64> {
+        Sql::new(
+            "UPDATE jobs SET dispatched_at = NULL, wake_at = run_at \
+             WHERE state = 'queued' AND wake_at IS NOT NULL AND dispatched_at IS NOT NULL",
+        )
+        .run(&self.engine.write)
+        .await
+    }
+
+    /// Puts jobs whose claim ran out back into the queue (their worker died); returns them.
+    pub async fn requeue_stuck_jobs(&self, now: Timestamp, limit: u32) -> Result<Vec<JobRef>> {
+        // The claim goes too: a worker that only seemed dead must not end the job any more.
+        let stuck = self.engine.pick(
+            "SELECT partner_id, id FROM jobs WHERE state = 'running' AND lease_until <= $1 \
+             ORDER BY lease_until LIMIT $2",
+        );
+        let rows = Sql::new(format!(
+            "{stuck}UPDATE jobs SET state = 'queued', claim = NULL, lease_until = NULL, \
+             run_at = $1, wake_at = $1, dispatched_at = NULL FROM picked \
+             WHERE jobs.partner_id = picked.partner_id AND jobs.id = picked.id RETURNING {REF}"
+        ))
+        .bind(&now)
+        .bind(&limit)
+        .rows(&self.engine.write)
+        .await?;
+        rows.iter().map(read_ref).collect()
+    }
+
+    /// Fails queued jobs whose deadline passed before they began; returns them.
+    pub async fn fail_overdue_jobs(&self, now: Timestamp, limit: u32) -> Result<Vec<JobRef>> {
+        let overdue = self.engine.pick(
+            "SELECT partner_id, id FROM jobs WHERE state = 'queued' \
+             AND deadline_at IS NOT NULL AND deadline_at <= $1 ORDER BY deadline_at LIMIT $2",
+        );
+        let rows = Sql::new(format!(
+            "{overdue}UPDATE jobs SET state = 'failed', error_code = 'DEADLINE', \
+             error = 'it did not begin before its deadline', wake_at = NULL, sealed = NULL, \
+             completed_at = $1 FROM picked \
+             WHERE jobs.partner_id = picked.partner_id AND jobs.id = picked.id RETURNING {REF}"
+        ))
+        .bind(&now)
+        .bind(&limit)
+        .rows(&self.engine.write)
+        .await?;
+        rows.iter().map(read_ref).collect()
+    }
+
+    /// Deletes up to `limit` final jobs whose retention ended; returns how many.
+    pub async fn delete_expired_jobs(&self, now: Timestamp, limit: u32) -> Result<u64> {
+        Sql::new(
+            "DELETE FROM jobs WHERE (partner_id, id) IN \
+             (SELECT partner_id, id FROM jobs WHERE state IN ('completed', 'failed', 'canceled') \
+              AND expires_at IS NOT NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2)",
+        )
+        .bind(&now)
+        .bind(&limit)
+        .run(&self.engine.write)
+        .await
+    }
+
+    /// How much waits and runs.
+    pub async fn count_jobs(&self) -> Result<Vec<JobCount>> {
+        let rows = Sql::new(
+            "SELECT urgency, kind, state, COUNT(*), MIN(run_at) FROM jobs \
+             WHERE wake_at IS NOT NULL GROUP BY urgency, kind, state \
+             UNION ALL SELECT urgency, kind, state, COUNT(*), MIN(run_at) FROM jobs \
+             WHERE state = 'running' GROUP BY urgency, kind, state",
+        )
+        .rows(&self.engine.read)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(JobCount {
+                    urgency: column(row, 0)?,
+                    kind: column(row, 1)?,
+                    state: column(row, 2)?,
+                    count: column(row, 3)?,
+                    oldest: column(row, 4)?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The columns of a [`JobRef`].
+const REF: &str = "jobs.partner_id, jobs.id, jobs.kind, jobs.urgency";
+
+fn read_ref(row: &AnyRow) -> Result<JobRef> {
+    Ok(JobRef {
+        partner_id: column(row, 0)?,
+        id: column(row, 1)?,
+        kind: column(row, 2)?,
+        urgency: column(row, 3)?,
+    })
+}
