@@ -42,3 +42,29 @@ fn file(content_type: &'static str, text: &'static str) -> impl IntoResponse {
         text,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn the_page_needs_nothing_but_this_server() {
+        let api = TestApi::new().await;
+        for (path, kind) in [
+            ("/docs", "text/html; charset=utf-8"),
+            ("/docs/page.css", "text/css"),
+            ("/docs/page.js", "text/javascript"),
+        ] {
+            let answer = api.anyone().get(path).await;
+            assert_eq!(answer.header("content-type"), kind);
+            assert!(
+                answer
+                    .header("content-security-policy")
+                    .contains("script-src 'self'")
+            );
+            let text = String::from_utf8(answer.body.to_vec()).unwrap();
+            assert!(!text.contains("://"), "{path} names another server");
+            assert!(!text.contains("innerHTML"), "{path} writes markup");
+        }
+    }
+}

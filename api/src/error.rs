@@ -16,6 +16,7 @@ use latchkey_jobs::{PayloadError, PushError};
 use latchkey_runtime::SealError;
 use latchkey_store::StoreError;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 macro_rules! codes {
@@ -59,6 +60,8 @@ codes! {
     PartnerSuspended = "PARTNER_SUSPENDED" FORBIDDEN,
     /// The service is switched off for this connection, or was not granted.
     ServiceDisabled = "SERVICE_DISABLED" FORBIDDEN,
+    /// The completion code or the user that a connect session is confirmed with is not the session's.
+    ConfirmationRefused = "CONFIRMATION_REFUSED" FORBIDDEN,
     /// A test key reaches the sandbox only.
     TestKeyOnlySandbox = "TEST_KEY_ONLY_SANDBOX" FORBIDDEN,
     /// There is no such thing, or it is another partner's.
@@ -137,6 +140,8 @@ pub struct ApiError {
     pub reason: Option<String>,
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
+    /// Further members of the body that a code brings (`reconnect`; `details` of a provider's refusal).
+    pub also: Map<String, Value>,
     /// What went wrong inside: logged, never told.
     #[source]
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -154,6 +159,7 @@ impl ApiError {
             details: Vec::new(),
             reason: None,
             retry_after: None,
+            also: Map::new(),
             source: None,
         }
     }
@@ -216,6 +222,13 @@ impl ApiError {
         self
     }
 
+    /// With another member of the body.
+    #[must_use]
+    pub fn also(mut self, name: &str, value: Value) -> Self {
+        self.also.insert(name.to_owned(), value);
+        self
+    }
+
     /// Its HTTP response, for the request of this id.
     pub fn render(&self, request_id: RequestId) -> Response {
         let body = ErrorBody {
@@ -225,6 +238,7 @@ impl ApiError {
             request_id: request_id.to_string(),
             reason: self.reason.as_deref(),
             details: &self.details,
+            also: &self.also,
         };
         // Texts and lists of texts always have a JSON form.
         let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -259,6 +273,10 @@ pub(crate) struct ErrorBody<'a> {
     /// The fields that are wrong.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     details: &'a [FieldError],
+    /// What a code brings beside.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    also: &'a Map<String, Value>,
 }
 
 /// `false` in JSON.
@@ -329,6 +347,7 @@ mod tests {
         403 PARTNER_REQUIRED
         403 PARTNER_SUSPENDED
         403 SERVICE_DISABLED
+        403 CONFIRMATION_REFUSED
         403 TEST_KEY_ONLY_SANDBOX
         404 NOT_FOUND
         404 CONNECTION_NOT_FOUND
@@ -355,12 +374,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_source_is_never_told() {
+    #[tokio::test]
+    async fn a_source_is_never_told() {
         let inner = std::io::Error::other("disk at /secret/path");
         let response = ApiError::internal(inner).render(RequestId::from_u128(1));
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        let body = futures::executor::block_on(axum::body::to_bytes(response.into_body(), 4096));
+        let body = axum::body::to_bytes(response.into_body(), 4096).await;
         assert!(!String::from_utf8_lossy(&body.unwrap()).contains("secret"));
     }
 }

@@ -76,7 +76,8 @@ pub(crate) async fn read_body(parts: &Parts, body: HttpBody) -> Result<Bytes, Ap
     }
 }
 
-fn check_json_type(headers: &HeaderMap) -> Result<(), ApiError> {
+/// Refuses a body that does not say it is JSON.
+pub(crate) fn check_json_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = headers
         .get(CONTENT_TYPE)
         .map_or("", |v| v.to_str().unwrap_or("?"));
@@ -101,6 +102,10 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             e.valid_up_to()
         ))
     })?;
+    // serde would read an array as the fields of a struct in their order.
+    if text.trim_start().starts_with('[') {
+        return Err(ApiError::field("body", "must be a JSON object"));
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -125,7 +130,7 @@ fn wrong_field(path: &str, said: &str) -> ApiError {
     let parent = if path == "." { "" } else { path };
     let field = match (parent, named) {
         ("", Some(name)) => name.to_owned(),
-        ("", None) => "body".to_owned(),
+        ("", None) => return ApiError::field("body", "must be a JSON object"),
         (parent, Some(name)) if parent != name && !parent.ends_with(&format!(".{name}")) => {
             format!("{parent}.{name}")
         }
@@ -244,7 +249,8 @@ mod tests {
         let refused = [
             &b"{"[..],
             b"{\"name\":\"\xff\"}",
-            b"[]",
+            b"[\"a\", null, null]",
+            b"\"a\"",
             b"{}",
             br#"{"name":"a"} x"#,
             br#"{"name":1}"#,
@@ -255,7 +261,20 @@ mod tests {
             br#"{"name":"\ud800"}"#,
         ]
         .map(refuse);
-        insta::assert_snapshot!(refused.join("\n"), @"");
+        insta::assert_snapshot!(refused.join("\n"), @r"
+        The body is not valid JSON: EOF while parsing an object at line 1 column 1.
+        The body is not UTF-8: see byte 9.
+        body | must be a JSON object
+        body | must be a JSON object
+        name | missing field `name`
+        The body is not valid JSON: trailing characters at line 1 column 14.
+        name | invalid type: integer `1`, expected a string
+        nme | unknown field `nme`, expected one of `name`, `nick`, `inner`
+        name | duplicate field `name`
+        inner.x | unknown field `x`, expected one of `name`, `nick`, `inner`
+        inner.name | missing field `name`
+        The body is not valid JSON: unexpected end of hex escape at line 1 column 16.
+        ");
     }
 
     #[test]

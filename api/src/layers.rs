@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use latchkey_domain::{PartnerId, RequestId};
 use latchkey_telemetry::{Chain, request_span};
 use tracing::Instrument;
@@ -146,12 +146,11 @@ pub(crate) async fn require_operator(
     Ok(next.run(request).await)
 }
 
-/// No such path.
-pub(crate) async fn not_found(uri: Uri) -> ApiError {
-    let path: String = uri.path().chars().take(200).collect();
+/// No such path. It is not repeated: it may hold a connect link's secret, and refusals are logged.
+pub(crate) async fn not_found() -> ApiError {
     ApiError::new(
         Code::NotFound,
-        format!("There is no '{path}' here. See /docs for what there is."),
+        "There is nothing at this path. See /docs for what there is.",
     )
 }
 
@@ -161,4 +160,117 @@ pub(crate) async fn method_not_allowed(method: Method) -> ApiError {
         Code::MethodNotAllowed,
         format!("This path does not take {method}. See /docs for what it takes."),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, middleware, routing::get};
+
+    use super::*;
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn a_request_id_is_always_ours() {
+        let api = TestApi::new().await;
+        let theirs = "req_00000000000000000000000000000001";
+        let client = api.anyone().with("x-request-id", theirs);
+        let (a, b) = (
+            client.get("/api/v1/health").await,
+            client.get("/nowhere").await,
+        );
+        for id in [a.header("x-request-id"), b.header("x-request-id")] {
+            assert!(id.starts_with("req_") && id != theirs, "{id}");
+        }
+        assert_ne!(a.header("x-request-id"), b.header("x-request-id"));
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_and_methods_have_the_envelope() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        insta::assert_snapshot!(api.anyone().get("/api/v1/acounts").await.shown(), @r#"
+        404 Not Found
+        {
+          "error": "There is nothing at this path. See /docs for what there is.",
+          "error_code": "NOT_FOUND",
+          "ok": false,
+          "request_id": "req_<id>"
+        }
+        "#);
+        let wrong = acme
+            .client
+            .put("/api/v1/accounts", serde_json::json!({}))
+            .await;
+        insta::assert_snapshot!(wrong.shown(), @r#"
+        405 Method Not Allowed
+        {
+          "error": "This path does not take PUT. See /docs for what it takes.",
+          "error_code": "METHOD_NOT_ALLOWED",
+          "ok": false,
+          "request_id": "req_<id>"
+        }
+        "#);
+        assert_eq!(wrong.header("allow"), "POST,GET,HEAD");
+        // A valid key has its limits on whatever is answered.
+        assert_eq!(wrong.header("x-ratelimit-minute-limit"), "30");
+        assert_eq!(
+            api.anyone().get("/api/v1/accounts/").await.code(),
+            "NOT_FOUND"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_our_failure_and_nobody_elses() {
+        let api = TestApi::new().await;
+        let router = Router::new()
+            .route("/panic", get(async || -> &'static str { panic!("canary") }))
+            .layer(middleware::from_fn_with_state(Arc::clone(&api.api), frame));
+        let answer = api.anyone().at(&router).get("/panic").await;
+        insta::assert_snapshot!(answer.shown(), @r#"
+        500 Internal Server Error
+        {
+          "error": "Latchkey failed to do this. Its log has the reason under this request id.",
+          "error_code": "INTERNAL",
+          "ok": false,
+          "request_id": "req_<id>"
+        }
+        "#);
+        assert_eq!(answer.code(), "INTERNAL");
+    }
+
+    #[tokio::test]
+    async fn answers_are_not_kept_sniffed_or_framed() {
+        let api = TestApi::new().await;
+        let answer = api.anyone().get("/api/v1/health").await;
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer");
+        assert!(
+            answer
+                .header("content-security-policy")
+                .starts_with("default-src 'none'")
+        );
+        // Plain HTTP on loopback promises nothing about HTTPS.
+        assert_eq!(answer.header("strict-transport-security"), "");
+    }
+
+    #[tokio::test]
+    async fn requests_are_counted_by_route() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let id = acme.account("a").await;
+        acme.client
+            .get(&format!("/api/v1/accounts/{id}"))
+            .await
+            .data();
+        acme.client.get("/nowhere").await;
+        let text = api.api.ctx.metrics.encode();
+        let counted = |route: &str, status: u16| {
+            let labels = format!("{{route=\"{route}\",status=\"{status}\"}} 1");
+            assert!(text.contains(&labels), "{labels} is not in {text}");
+        };
+        counted("GET /api/v1/accounts/{account_id}", 200);
+        counted("unmatched", 404);
+        assert!(!text.contains(&id));
+    }
 }

@@ -13,6 +13,8 @@
 mod audit;
 mod auth;
 mod check;
+#[cfg(test)]
+mod coverage;
 mod docs;
 mod durable;
 mod error;
@@ -21,6 +23,8 @@ mod idempotency;
 mod layers;
 mod limits;
 mod openapi;
+mod pages;
+mod reach;
 mod redirect;
 mod reply;
 mod router;

@@ -149,3 +149,61 @@ impl PartialSchema for Time {
 }
 
 impl ToSchema for Time {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use crate::testing::TestApi;
+
+    fn check(doc: &Value) {
+        assert_eq!(doc["openapi"], "3.1.0");
+        let text = doc.to_string();
+        let mut ids = BTreeSet::new();
+        for (path, item) in doc["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let name = format!("{method} {path}");
+                let id = operation["operationId"].as_str().unwrap();
+                assert!(ids.insert(id.to_owned()), "{name}: {id} is used twice");
+                assert!(operation["summary"].is_string(), "{name} has no summary");
+                assert!(operation["tags"].is_array(), "{name} has no tag");
+                assert!(
+                    operation["responses"]["default"].is_object(),
+                    "{name} has no errors"
+                );
+                let parameters = operation["parameters"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default();
+                for parameter in path
+                    .split('/')
+                    .filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'))
+                {
+                    let named = |p: &Value| p["name"] == *parameter.trim_start_matches('*');
+                    assert!(
+                        parameters.iter().any(named),
+                        "{name} does not explain {parameter}"
+                    );
+                }
+                let keyed = parameters.iter().any(|p| p["name"] == "Idempotency-Key");
+                assert_eq!(keyed, method == "post", "{name}");
+            }
+        }
+        for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(
+                doc["components"]["schemas"][name].is_object(),
+                "{name} is not there"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_documents_hold_together() {
+        let api = TestApi::new().await;
+        check(&api.anyone().get("/api/v1/openapi.json").await.json());
+        check(&api.operator().get("/operator/openapi.json").await.json());
+    }
+}

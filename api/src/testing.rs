@@ -6,8 +6,12 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
-use latchkey_domain::{ManualClock, PartnerId, SeededEntropy, Timestamp};
+use latchkey_domain::{
+    AuthConfigId, ConnectionId, GrantId, ManualClock, PartnerId, SeededEntropy, Timestamp,
+    states::ConnectionStatus,
+};
 use latchkey_runtime::{Config, Context, Stopper};
+use latchkey_store::{Connection, ConnectionRow, JsonMap, NewConnection};
 use regex::Regex;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -17,6 +21,15 @@ use crate::{router, state::Api};
 
 /// When every test begins.
 pub(crate) const START: &str = "2026-11-21T20:00:00Z";
+
+/// The client secret of [`sandbox_client`].
+pub(crate) const SECRET: &str = "canary-client-secret";
+
+/// The body that registers an OAuth client of the sandbox.
+pub(crate) fn sandbox_client() -> Value {
+    json!({"provider": "sandbox", "client_id": "client", "client_secret": SECRET,
+           "params": {"base_url": "http://127.0.0.1:9"}})
+}
 
 /// The API with everything it needs.
 pub(crate) struct TestApi {
@@ -96,6 +109,60 @@ impl TestApi {
     }
 }
 
+impl TestApi {
+    /// An OAuth client of the partner's own at the sandbox.
+    pub(crate) async fn auth_config(&self, partner: &TestPartner) -> AuthConfigId {
+        let made = partner
+            .client
+            .post("/api/v1/auth_configs", sandbox_client())
+            .await
+            .data();
+        made["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// An account's connection to the sandbox, with tokens that live for an hour, as an exchange leaves it.
+    pub(crate) async fn connection(&self, partner: &TestPartner, account: &str) -> Connection {
+        let auth_config_id = self.auth_config(partner).await;
+        let (ctx, now) = (&self.api.ctx, self.api.ctx.now());
+        let grant_id = GrantId::new(now, &*ctx.entropy);
+        let row = grant_id.to_string();
+        let sealed = ctx
+            .sealer
+            .seal(partner.id, "grant_secrets", "sealed", &row, 1, b"{}")
+            .await;
+        let new = NewConnection {
+            connection: ConnectionRow {
+                id: ConnectionId::new(now, &*ctx.entropy),
+                partner_id: partner.id,
+                account_id: account.parse().unwrap(),
+                auth_config_id,
+                provider: "sandbox".to_owned(),
+                identity: "user-1".to_owned(),
+                label: Some("ada@sandbox.example".to_owned()),
+                status: ConnectionStatus::Active,
+                reason: None,
+                enabled_services: [("notes.read".to_owned(), true)].into(),
+                scopes: vec!["notes.read".to_owned()],
+                params: JsonMap::new(),
+                connected_at: now,
+                updated_at: now,
+                revoked_at: None,
+            },
+            grant_id,
+            version: 1,
+            sealed: sealed.unwrap(),
+            issued_at: now,
+            expires_at: Some(now + Duration::from_secs(3600)),
+            due_at: Some(now + Duration::from_secs(3000)),
+            refreshable: true,
+            session_id: None,
+            job: None,
+            now,
+        };
+        ctx.store.store_connection(&new).await.unwrap()
+    }
+}
+
 /// A partner of a test.
 pub(crate) struct TestPartner {
     /// Its id.
@@ -128,6 +195,19 @@ impl Client {
             router: router.clone(),
             headers: Vec::new(),
         }
+    }
+
+    /// At another router.
+    pub(crate) fn at(&self, router: &Router) -> Self {
+        Self {
+            router: router.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// Where it sends to.
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
     }
 
     /// With another header.

@@ -25,3 +25,25 @@ pub(crate) async fn health() -> Reply<Health> {
         version: env!("CARGO_PKG_VERSION"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn anyone_may_ask() {
+        let api = TestApi::new().await;
+        let answer = api.anyone().get("/api/v1/health").await;
+        insta::assert_snapshot!(answer.shown(), @r#"
+        200 OK
+        {
+          "data": {
+            "status": "ok",
+            "version": "0.1.0"
+          },
+          "ok": true
+        }
+        "#);
+        assert_eq!(answer.header("x-ratelimit-limit"), "");
+    }
+}

@@ -69,3 +69,50 @@ pub(crate) async fn delete_account(
         revocation_jobs,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use latchkey_domain::{JobId, states::GrantState};
+
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn its_grants_are_revoked_by_jobs_and_its_name_is_free_again() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let id = acme.account("a").await;
+        let connection = api.connection(&acme, &id).await;
+        let path = format!("/api/v1/accounts/{id}");
+        let deleted = acme.client.delete(&path).await;
+        insta::assert_snapshot!(deleted.shown(), @r#"
+        200 OK
+        {
+          "data": {
+            "deleted": true,
+            "revocation_jobs": [
+              "job_<id>"
+            ]
+          },
+          "ok": true
+        }
+        "#);
+        let job: JobId = deleted.data()["revocation_jobs"][0]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let store = &api.api.ctx.store;
+        let job = store.get_job(acme.id, job).await.unwrap().unwrap();
+        assert!(job.visible && job.kind == "revoke_grant");
+        assert!(job.payload.contains(&connection.grant.id.to_string()));
+        let left = store
+            .get_connection(acme.id, connection.row.id)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(left.grant.state, GrantState::Revoking);
+        assert_eq!(acme.client.get(&path).await.code(), "NOT_FOUND");
+        assert_eq!(acme.client.delete(&path).await.code(), "NOT_FOUND");
+        assert_ne!(acme.account("a").await, id);
+    }
+}

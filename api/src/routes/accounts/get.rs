@@ -76,3 +76,79 @@ pub(crate) async fn get_account(
             .collect(),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn by_our_id_or_by_yours() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let id = acme.account("team/7 ü").await;
+        let ours = acme.client.get(&format!("/api/v1/accounts/{id}")).await;
+        insta::assert_snapshot!(ours.shown(), @r#"
+        200 OK
+        {
+          "data": {
+            "created_at": "2026-11-21T20:00:00.000Z",
+            "display_name": null,
+            "external_id": "team/7 ü",
+            "id": "<uuid>",
+            "integrations": [],
+            "metadata": {},
+            "updated_at": "2026-11-21T20:00:00.000Z"
+          },
+          "ok": true
+        }
+        "#);
+        let yours = acme
+            .client
+            .get("/api/v1/accounts/ext:team%2F7%20%C3%BC")
+            .await;
+        assert_eq!(yours.data(), ours.data());
+        // An external id alone is no id of ours.
+        assert_eq!(
+            acme.client
+                .get("/api/v1/accounts/team%2F7%20%C3%BC")
+                .await
+                .code(),
+            "NOT_FOUND"
+        );
+        assert_eq!(
+            acme.client.get("/api/v1/accounts/%FF").await.code(),
+            "INVALID_REQUEST"
+        );
+    }
+
+    #[tokio::test]
+    async fn integrations_are_listed_in_short() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let id = acme.account("a").await;
+        api.connection(&acme, &id).await;
+        let answer = acme.client.get(&format!("/api/v1/accounts/{id}")).await;
+        insta::assert_snapshot!(answer.shown(), @r#"
+        200 OK
+        {
+          "data": {
+            "created_at": "2026-11-21T20:00:00.000Z",
+            "display_name": null,
+            "external_id": "a",
+            "id": "<uuid>",
+            "integrations": [
+              {
+                "connected_at": "2026-11-21T20:00:00.000Z",
+                "id": "<uuid>",
+                "provider": "sandbox",
+                "status": "active"
+              }
+            ],
+            "metadata": {},
+            "updated_at": "2026-11-21T20:00:00.000Z"
+          },
+          "ok": true
+        }
+        "#);
+    }
+}

@@ -88,3 +88,87 @@ pub(crate) async fn list_accounts(
         offset,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use crate::testing::{Answer, TestApi};
+
+    fn names(answer: &Answer) -> Vec<String> {
+        let data = answer.data();
+        let name = |a: &Value| a["external_id"].as_str().unwrap().to_owned();
+        data["accounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(name)
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn pages_are_newest_first_and_the_partners_own() {
+        let api = TestApi::new().await;
+        let (acme, other) = (api.partner("Acme").await, api.partner("Other").await);
+        for n in 0..5 {
+            api.advance(Duration::from_secs(1));
+            acme.account(&format!("User-{n}")).await;
+        }
+        other.account("user-9").await;
+        let page = acme.client.get("/api/v1/accounts?limit=2&offset=1").await;
+        assert_eq!(names(&page), ["User-3", "User-2"]);
+        assert_eq!(page.data()["total"], 5);
+        assert_eq!(
+            (page.data()["limit"].clone(), page.data()["offset"].clone()),
+            (2.into(), 1.into())
+        );
+        assert_eq!(
+            names(&acme.client.get("/api/v1/accounts?external_id=User-4").await),
+            ["User-4"]
+        );
+        assert_eq!(
+            names(&acme.client.get("/api/v1/accounts?q=ser-0").await),
+            ["User-0"]
+        );
+        assert_eq!(
+            names(&acme.client.get("/api/v1/accounts?q=USER-1&limit=100").await),
+            ["User-1"]
+        );
+        assert!(names(&acme.client.get("/api/v1/accounts?external_id=user-9").await).is_empty());
+        // Signs that mean something in a pattern mean themselves.
+        assert!(names(&acme.client.get("/api/v1/accounts?q=%25").await).is_empty());
+        assert!(names(&acme.client.get("/api/v1/accounts?q=User_0").await).is_empty());
+    }
+
+    #[tokio::test]
+    async fn wrong_parameters_are_named() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let mut said = Vec::new();
+        for query in [
+            "limit=101",
+            "limit=0",
+            "limit=ten",
+            "offset=-1",
+            "page=2",
+            "limit=1&limit=2",
+        ] {
+            let answer = acme.client.get(&format!("/api/v1/accounts?{query}")).await;
+            assert_eq!(answer.code(), "INVALID_REQUEST");
+            said.push(format!(
+                "{query}: {}",
+                answer.json()["error"].as_str().unwrap()
+            ));
+        }
+        insta::assert_snapshot!(said.join("\n"), @r"
+        limit=101: limit must be 1 to 100
+        limit=0: limit must be 1 to 100
+        limit=ten: limit: invalid digit found in string
+        offset=-1: offset: invalid digit found in string
+        page=2: page: unknown field `page`, expected one of `limit`, `offset`, `external_id`, `q`
+        limit=1&limit=2: limit: duplicate field `limit`
+        ");
+    }
+}

@@ -63,3 +63,44 @@ pub(crate) async fn update_account(
             .into(),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn metadata_is_replaced_and_null_clears_the_name() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let path = format!("/api/v1/accounts/{}", acme.account("a").await);
+        let full = json!({"display_name": "Ada", "metadata": {"a": 1, "b": 2}});
+        acme.client.patch(&path, full).await.data();
+        let changed = acme
+            .client
+            .patch(&path, json!({"metadata": {"c": 3}}))
+            .await
+            .data();
+        assert_eq!(
+            (&changed["display_name"], &changed["metadata"]),
+            (&json!("Ada"), &json!({"c": 3}))
+        );
+        let cleared = acme
+            .client
+            .patch("/api/v1/accounts/ext:a", json!({"display_name": null}))
+            .await;
+        assert_eq!(cleared.data()["display_name"], json!(null));
+        assert_eq!(cleared.data()["metadata"], json!({"c": 3}));
+        for wrong in [
+            json!({"external_id": "b"}),
+            json!({"display_name": ""}),
+            json!({"metadata": 1}),
+        ] {
+            assert_eq!(
+                acme.client.patch(&path, wrong).await.code(),
+                "INVALID_REQUEST"
+            );
+        }
+    }
+}

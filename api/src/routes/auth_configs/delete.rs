@@ -49,3 +49,33 @@ pub(crate) async fn delete_auth_config(
     audit::by_partner(&api, &partner, request_id, "auth_config.delete", &config).await;
     Ok(Deleted::YES)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn not_while_something_is_connected_with_it() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let account = acme.account("a").await;
+        let used = api.connection(&acme, &account).await.row.auth_config_id;
+        let free = api.auth_config(&acme).await;
+        let used = acme
+            .client
+            .delete(&format!("/api/v1/auth_configs/{used}"))
+            .await;
+        insta::assert_snapshot!(used.shown(), @r#"
+        409 Conflict
+        {
+          "error": "Accounts are connected with this auth config. Disconnect them first, or disable it.",
+          "error_code": "CONFLICT",
+          "ok": false,
+          "request_id": "req_<id>"
+        }
+        "#);
+        let free = format!("/api/v1/auth_configs/{free}");
+        assert_eq!(acme.client.delete(&free).await.data()["deleted"], true);
+        assert_eq!(acme.client.delete(&free).await.code(), "NOT_FOUND");
+    }
+}

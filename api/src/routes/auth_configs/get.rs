@@ -30,3 +30,25 @@ pub(crate) async fn get_auth_config(
     let row = row.ok_or_else(|| ApiError::not_found("auth config"))?;
     Ok(Reply(AuthConfig::of(&api, row)))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{TestApi, sandbox_client};
+
+    #[tokio::test]
+    async fn each_has_a_callback_of_its_own() {
+        let api = TestApi::with(&[("public_url", "https://keys.example.com")]).await;
+        let acme = api.partner("Acme").await;
+        let made = acme
+            .client
+            .post("/api/v1/auth_configs", sandbox_client())
+            .await
+            .data();
+        let id = made["id"].as_str().unwrap();
+        let got = acme.client.get(&format!("/api/v1/auth_configs/{id}")).await;
+        assert_eq!(got.data(), made);
+        let callback = format!("https://keys.example.com/api/v1/connect/callback/{id}");
+        assert_eq!(got.data()["callback_url"], callback);
+        assert_eq!(got.header("strict-transport-security"), "max-age=31536000");
+    }
+}

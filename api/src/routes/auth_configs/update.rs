@@ -37,3 +37,49 @@ pub(crate) async fn update_auth_config(
     audit::by_partner(&api, &partner, request_id, "auth_config.update", &config).await;
     Ok(Reply(changed))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::{TestApi, sandbox_client};
+
+    #[tokio::test]
+    async fn off_and_on_again() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let made = acme
+            .client
+            .post("/api/v1/auth_configs", sandbox_client())
+            .await
+            .data();
+        let path = format!("/api/v1/auth_configs/{}", made["id"].as_str().unwrap());
+        for status in ["disabled", "disabled", "enabled"] {
+            let changed = acme
+                .client
+                .patch(&path, json!({"status": status}))
+                .await
+                .data();
+            assert_eq!(changed["status"], status);
+        }
+        let renamed = acme
+            .client
+            .patch(&path, json!({"name": "Ours"}))
+            .await
+            .data();
+        assert_eq!(
+            (&renamed["name"], &renamed["status"]),
+            (&json!("Ours"), &json!("enabled"))
+        );
+        for wrong in [
+            json!({"status": "paused"}),
+            json!({"client_secret": "x"}),
+            json!({"name": ""}),
+        ] {
+            assert_eq!(
+                acme.client.patch(&path, wrong).await.code(),
+                "INVALID_REQUEST"
+            );
+        }
+    }
+}

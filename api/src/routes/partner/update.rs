@@ -88,3 +88,75 @@ pub(crate) async fn update_partner(
     .await;
     Ok(Reply(row.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn what_is_left_out_stays_and_null_clears() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let change = json!({"company": "Acme AG", "contact_email": "it@acme.example",
+            "use_case": "Calendars.\nAnd mail.", "confirmation": "partner"});
+        let changed = acme.client.patch("/api/v1/partner", change).await.data();
+        assert_eq!(changed["contact_email"], "it@acme.example");
+        assert_eq!(changed["confirmation"], "partner");
+        let cleared = acme
+            .client
+            .patch("/api/v1/partner", json!({"contact_email": null}))
+            .await;
+        let cleared = cleared.data();
+        assert_eq!(cleared["contact_email"], json!(null));
+        assert_eq!(cleared["use_case"], "Calendars.\nAnd mail.");
+        assert_eq!(acme.client.get("/api/v1/partner").await.data(), cleared);
+    }
+
+    #[tokio::test]
+    async fn every_wrong_field_is_named_at_once() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let change = json!({"company": "", "website": "ftp://acme.example", "contact_email": "nobody",
+            "use_case": "x".repeat(1001)});
+        let refused = acme.client.patch("/api/v1/partner", change).await;
+        insta::assert_snapshot!(refused.shown(), @r#"
+        400 Bad Request
+        {
+          "details": [
+            {
+              "field": "company",
+              "problem": "must be 1 to 255 characters"
+            },
+            {
+              "field": "website",
+              "problem": "must be a web address such as https://example.com"
+            },
+            {
+              "field": "contact_email",
+              "problem": "must be an email address"
+            },
+            {
+              "field": "use_case",
+              "problem": "must be at most 1000 characters"
+            }
+          ],
+          "error": "company must be 1 to 255 characters (and 3 more; see details)",
+          "error_code": "INVALID_REQUEST",
+          "ok": false,
+          "request_id": "req_<id>"
+        }
+        "#);
+        for body in [
+            json!({"plan": "pro"}),
+            json!({"status": "active"}),
+            json!({"confirmation": "maybe"}),
+        ] {
+            assert_eq!(
+                acme.client.patch("/api/v1/partner", body).await.code(),
+                "INVALID_REQUEST"
+            );
+        }
+    }
+}

@@ -45,3 +45,52 @@ async fn is_test_key(api: &Api, partner: &Partner, id: &str) -> Result<bool> {
         .iter()
         .any(|k| k.id.to_string() == id && k.mode == KeyMode::Live))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn a_revoked_key_is_refused_at_once_and_revoked_once() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let made = acme
+            .client
+            .post("/api/v1/partner/keys", json!({}))
+            .await
+            .data();
+        let second = api
+            .anyone()
+            .with("x-api-key", made["key"].as_str().unwrap());
+        second.get("/api/v1/partner").await.data();
+        let path = format!("/api/v1/partner/keys/{}", made["id"].as_str().unwrap());
+        insta::assert_snapshot!(second.delete(&path).await.shown(), @r#"
+        200 OK
+        {
+          "data": {
+            "deleted": true
+          },
+          "ok": true
+        }
+        "#);
+        insta::assert_snapshot!(second.get("/api/v1/partner").await.shown(), @r#"
+        401 Unauthorized
+        {
+          "error": "Invalid API key: it is not known here, or it was revoked.",
+          "error_code": "UNAUTHORIZED",
+          "ok": false,
+          "request_id": "req_<id>"
+        }
+        "#);
+        assert_eq!(acme.client.delete(&path).await.code(), "NOT_FOUND");
+        assert_eq!(
+            acme.client
+                .delete("/api/v1/partner/keys/nonsense")
+                .await
+                .code(),
+            "NOT_FOUND"
+        );
+    }
+}

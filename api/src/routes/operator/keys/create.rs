@@ -37,3 +37,46 @@ pub(crate) async fn create_key(
     audit::by_operator(&api, request_id, change).await;
     Ok(Reply(made))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::json;
+
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn a_lost_key_is_replaced() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let operator = api.operator();
+        let path = format!("/operator/partners/{}/keys", acme.id);
+        let made = operator.send(Method::POST, &path, "").await.data();
+        let new = api
+            .anyone()
+            .with("x-api-key", made["key"].as_str().unwrap());
+        new.get("/api/v1/partner").await.data();
+        let listed = operator.get(&path).await.data();
+        assert_eq!(listed["keys"].as_array().unwrap().len(), 2);
+        let lost = listed["keys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|k| k["id"] != made["id"])
+            .unwrap();
+        let lost = format!("{path}/{}", lost["id"].as_str().unwrap());
+        assert_eq!(operator.delete(&lost).await.data()["deleted"], true);
+        assert_eq!(
+            acme.client.get("/api/v1/partner").await.code(),
+            "UNAUTHORIZED"
+        );
+        for nobody in ["prt_00000000000000000000000000000000", "prt_1", "x"] {
+            let path = format!("/operator/partners/{nobody}/keys");
+            assert_eq!(
+                operator.post(&path, json!({})).await.code(),
+                "NOT_FOUND",
+                "{nobody}"
+            );
+        }
+    }
+}

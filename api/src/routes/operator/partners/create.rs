@@ -103,3 +103,107 @@ pub(crate) async fn create_partner(
         api_key,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::json;
+
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn a_partner_comes_with_a_key_that_works() {
+        let api = TestApi::new().await;
+        let body = json!({"company": "Acme", "website": "https://acme.example", "plan": "pro",
+            "contact_email": "it@acme.example", "use_case": "Mail", "confirmation": "partner",
+            "redirect_urls": ["https://acme.example/cb"]});
+        let made = api.operator().post("/operator/partners", body).await;
+        insta::assert_snapshot!(made.shown(), @r#"
+        200 OK
+        {
+          "data": {
+            "api_key": {
+              "created_at": "2026-11-21T20:00:00.000Z",
+              "id": "key_<id>",
+              "key": "sk_live_<key>",
+              "last_used_at": null,
+              "mode": "live",
+              "name": null,
+              "prefix": "sk_live_<key>",
+              "revoked_at": null
+            },
+            "partner": {
+              "company": "Acme",
+              "confirmation": "partner",
+              "contact_email": "it@acme.example",
+              "created_at": "2026-11-21T20:00:00.000Z",
+              "id": "prt_<id>",
+              "plan": "pro",
+              "redirect_urls": [
+                "https://acme.example/cb"
+              ],
+              "status": "active",
+              "updated_at": "2026-11-21T20:00:00.000Z",
+              "use_case": "Mail",
+              "website": "https://acme.example"
+            }
+          },
+          "ok": true
+        }
+        "#);
+        let key = made.data()["api_key"]["key"].as_str().unwrap().to_owned();
+        let client = api.anyone().with("x-api-key", &key);
+        assert_eq!(
+            client.get("/api/v1/partner").await.data(),
+            made.data()["partner"]
+        );
+    }
+
+    #[tokio::test]
+    async fn wrong_fields_are_named_and_nothing_is_made() {
+        let api = TestApi::new().await;
+        let body = json!({"company": "A".repeat(256), "website": "acme", "plan": "gold",
+            "redirect_urls": ["http://acme.example"]});
+        insta::assert_snapshot!(api.operator().post("/operator/partners", body).await.shown(), @r#"
+        400 Bad Request
+        {
+          "details": [
+            {
+              "field": "company",
+              "problem": "must be 1 to 255 characters"
+            },
+            {
+              "field": "website",
+              "problem": "must be a web address such as https://example.com"
+            },
+            {
+              "field": "plan",
+              "problem": "must be one of enterprise, free, pro"
+            },
+            {
+              "field": "redirect_urls[0]",
+              "problem": "must be https unless its host is localhost or a loopback address"
+            }
+          ],
+          "error": "company must be 1 to 255 characters (and 3 more; see details)",
+          "error_code": "INVALID_REQUEST",
+          "ok": false,
+          "request_id": "req_<id>"
+        }
+        "#);
+        let missing = api
+            .operator()
+            .post("/operator/partners", json!({"company": "Acme"}))
+            .await;
+        assert_eq!(missing.json()["details"][0]["field"], "website");
+        assert_eq!(
+            api.operator().get("/operator/partners").await.data()["partners"],
+            json!([])
+        );
+        let anyone = api.partner("Acme").await.client;
+        assert_eq!(
+            anyone.get("/operator/partners").await.status,
+            StatusCode::NOT_FOUND
+        );
+    }
+}

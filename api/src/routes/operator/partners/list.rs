@@ -74,3 +74,41 @@ pub(crate) async fn list_partners(
         next_after,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn pages_follow_each_other() {
+        let api = TestApi::new().await;
+        for company in ["A", "B", "C"] {
+            api.partner(company).await;
+            api.advance(Duration::from_secs(1));
+        }
+        let operator = api.operator();
+        let first = operator.get("/operator/partners?limit=2").await.data();
+        assert_eq!(first["partners"][1]["company"], "B");
+        let after = first["next_after"].as_str().unwrap();
+        let second = operator
+            .get(&format!("/operator/partners?limit=2&after={after}"))
+            .await
+            .data();
+        assert_eq!(second["partners"][0]["company"], "C");
+        assert_eq!(
+            (
+                second["partners"].as_array().unwrap().len(),
+                &second["next_after"]
+            ),
+            (1, &json!(null))
+        );
+        assert_eq!(
+            operator.get("/operator/partners?limit=501").await.code(),
+            "INVALID_REQUEST"
+        );
+    }
+}

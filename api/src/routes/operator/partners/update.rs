@@ -86,3 +86,71 @@ async fn apply(api: &Api, row: &PartnerRow, body: &UpdatePartner) -> Result<Json
     }
     Ok(details)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn a_suspension_shows_at_once_and_is_taken_back() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        acme.client.get("/api/v1/partner").await.data();
+        let path = format!("/operator/partners/{}", acme.id);
+        let operator = api.operator();
+        for (status, code) in [
+            ("past_due", "PAYMENT_PAST_DUE"),
+            ("suspended", "PARTNER_SUSPENDED"),
+        ] {
+            assert_eq!(
+                operator
+                    .patch(&path, json!({"status": status}))
+                    .await
+                    .data()["status"],
+                status
+            );
+            let refused = acme.client.get("/api/v1/partner").await;
+            assert_eq!(refused.code(), code);
+            // The key is valid all the same.
+            assert_eq!(refused.header("x-ratelimit-limit"), "1000");
+        }
+        let impossible = operator.patch(&path, json!({"status": "past_due"})).await;
+        insta::assert_snapshot!(impossible.shown(), @r#"
+        409 Conflict
+        {
+          "error": "A partner that is suspended cannot become past_due.",
+          "error_code": "CONFLICT",
+          "ok": false,
+          "request_id": "req_<id>"
+        }
+        "#);
+        operator
+            .patch(&path, json!({"status": "active"}))
+            .await
+            .data();
+        acme.client.get("/api/v1/partner").await.data();
+    }
+
+    #[tokio::test]
+    async fn a_plan_changes_the_limits() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let path = format!("/operator/partners/{}", acme.id);
+        let limits = |plan: &'static str| {
+            let (operator, client, path) = (api.operator(), acme.client.clone(), path.clone());
+            async move {
+                operator.patch(&path, json!({"plan": plan})).await.data();
+                let answer = client.get("/api/v1/partner").await;
+                ["limit", "remaining", "minute-limit", "minute-remaining"]
+                    .map(|name| answer.header(&format!("x-ratelimit-{name}")).to_owned())
+            }
+        };
+        assert_eq!(limits("free").await, ["1000", "1000", "30", "30"]);
+        assert_eq!(limits("pro").await, ["100000", "100000", "300", "300"]);
+        assert_eq!(limits("enterprise").await, ["-1", "-1", "1000", "1000"]);
+        let unknown = api.operator().patch(&path, json!({"plan": "gold"})).await;
+        assert_eq!(unknown.json()["details"][0]["field"], "plan");
+    }
+}
