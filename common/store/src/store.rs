@@ -88,12 +88,18 @@ impl Store {
             .map_err(|source| StoreError::Migrate(Arc::new(source)))
     }
 
-    /// Whether the schema is the one that this program knows.
+    /// Whether the schema is the one that this program knows; a store without a schema is not.
     pub async fn is_migrated(&self) -> Result<bool> {
-        let newest: Option<i64> = Sql::new("SELECT MAX(version) FROM _sqlx_migrations")
-            .scalar(&self.engine.read)
-            .await?;
-        Ok(newest == Some(migrations::newest()))
+        const TABLE: &str = "_sqlx_migrations";
+        let newest = Sql::new("SELECT MAX(version) FROM _sqlx_migrations")
+            .scalar::<Option<i64>, _>(&self.engine.read)
+            .await;
+        match newest {
+            Ok(newest) => Ok(newest == Some(migrations::newest())),
+            // Both engines name the table that is missing.
+            Err(StoreError::Sql(source)) if source.to_string().contains(TABLE) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes one row, for readiness: full and read-only stores show by their errors.
