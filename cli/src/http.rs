@@ -92,6 +92,8 @@ impl Answer {
 
 impl Http {
     pub(crate) fn new() -> anyhow::Result<Self> {
+        // TLS through ring, for every client of this process; it fails only if one was chosen before.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()

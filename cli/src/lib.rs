@@ -31,8 +31,6 @@ pub fn run() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure::tell(&anyhow::Error::new(error).context("cannot start")),
     };
-    // TLS through ring, for every client of this process; it fails only if one was chosen before.
-    drop(rustls::crypto::ring::default_provider().install_default());
     let done = runtime.block_on(commands::dispatch(arguments));
     // A prompt that was left keeps a thread of the runtime; nobody waits for it.
     runtime.shutdown_background();

@@ -2,7 +2,7 @@
 //! without one by opening the data directory. Both end in the same routes of the API crate, so a command
 //! cannot tell which it was.
 
-use std::{fmt::Write, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{
@@ -150,30 +150,25 @@ pub(crate) fn understood(status: u16, mut answer: Value) -> anyhow::Result<Value
     if answer["ok"] == true {
         return Ok(answer["data"].take());
     }
-    let said = answer["error"]
-        .as_str()
-        .map_or_else(|| format!("status {status}"), str::to_owned);
-    let mut text = said;
-    // The first wrong field stands in the text already.
-    for field in answer["details"].as_array().into_iter().flatten().skip(1) {
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "; {}: {}",
-            word(&field["field"]),
-            word(&field["problem"])
-        );
-    }
+    let details = answer["details"]
+        .as_array()
+        .filter(|details| details.len() > 1);
+    let text = match details {
+        // The text speaks of the first wrong field only.
+        Some(details) => details.iter().map(field).collect::<Vec<_>>().join("; "),
+        None => answer["error"]
+            .as_str()
+            .map_or_else(|| format!("status {status}"), str::to_owned),
+    };
     match status {
         400 | 404 | 409 | 422 => Err(asked_wrongly(text)),
         _ => Err(anyhow::Error::msg(text)),
     }
 }
 
-fn word(value: &Value) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+fn field(detail: &Value) -> String {
+    let word = |name: &str| detail[name].as_str().unwrap_or_default().to_owned();
+    format!("{} {}", word("field"), word("problem"))
 }
 
 /// The server that `run.json` names, if it lives.

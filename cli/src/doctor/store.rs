@@ -53,7 +53,7 @@ async fn state(store: &Store, shown: &str) -> Finding {
     match store.is_migrated().await {
         Ok(true) => {}
         Ok(false) => {
-            let found = format!("the schema of {shown} is older than this program");
+            let found = format!("the schema of {shown} is not the one of this program");
             return Finding::warn(
                 CHECK,
                 found,
@@ -123,4 +123,94 @@ async fn sandbox(subject: &Subject, store: &Store) -> Option<Finding> {
             "start with --sandbox, or set LATCHKEY_EGRESS_ALLOW=127.0.0.0/8",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use latchkey_runtime::{Context, DataDir, Stopper, context::key_file};
+    use latchkey_vault::KeyRing;
+
+    use super::*;
+    use crate::doctor::{State, tests::subject};
+
+    /// Opens an installation once and lets it go.
+    async fn installed(subject: &Subject, then: impl AsyncFnOnce(&Context)) {
+        let _dir = DataDir::lock(&subject.config.data_dir).unwrap();
+        let (clock, entropy) = (Arc::clone(&subject.clock), Arc::new(SystemEntropy));
+        let context = Context::open(subject.config.clone(), clock, entropy, Stopper::new());
+        let context = context.await.unwrap();
+        then(&context).await;
+        context.store.close().await;
+    }
+
+    async fn states(subject: &Subject) -> Vec<(&'static str, State)> {
+        findings(subject, &Server::None)
+            .await
+            .iter()
+            .map(|f| (f.check, f.state))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_whole_installation_is_right_and_a_foreign_key_file_is_not() {
+        let (_temp, subject) = subject(&[]);
+        assert_eq!(states(&subject).await, [("store", State::Ok)], "none yet");
+        installed(&subject, async |_| ()).await;
+        assert_eq!(
+            states(&subject).await,
+            [("store", State::Ok), ("keys", State::Ok)]
+        );
+        let key = key_file(&subject.config);
+        fs::remove_file(&key).unwrap();
+        assert_eq!(states(&subject).await[1], ("keys", State::Fail));
+        assert!(!key.exists(), "the doctor made a key");
+        KeyRing::create(&key, &SystemEntropy).unwrap();
+        assert_eq!(states(&subject).await[1], ("keys", State::Fail));
+    }
+
+    #[tokio::test]
+    async fn a_broken_or_old_store_is_told() {
+        let (_temp, subject) = subject(&[]);
+        fs::create_dir(&subject.config.data_dir).unwrap();
+        fs::write(
+            subject.database(),
+            "this is no database, and long enough not to be taken for one",
+        )
+        .unwrap();
+        assert_eq!(states(&subject).await, [("store", State::Fail)]);
+        fs::remove_file(subject.database()).unwrap();
+        let config = StoreConfig::sqlite(&subject.database(), Arc::clone(&subject.clock));
+        Store::open(config).await.unwrap().close().await;
+        assert_eq!(
+            states(&subject).await,
+            [("store", State::Warn)],
+            "no schema yet"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_auth_config_for_the_sandbox_needs_the_way_to_it() {
+        let flags = [("egress_allow", "127.0.0.0/8")];
+        for (flags, expected) in [(&flags[..0], Some(State::Warn)), (&flags[..], None)] {
+            let (_temp, subject) = subject(flags);
+            installed(&subject, async |context| {
+                let body = serde_json::json!({
+                    "provider": "sandbox", "client_id": "a", "params": { "base_url": "http://127.0.0.1:1" },
+                });
+                let routes = latchkey_api::operator_router(context.clone());
+                let (token, post) = (&context.operator_token, axum::http::Method::POST);
+                let made = crate::operator::here(&routes, token, post, "auth_configs", Some(body));
+                assert_eq!(made.await.unwrap().0, 200);
+            })
+            .await;
+            let states = states(&subject).await;
+            let egress = states
+                .iter()
+                .find(|(check, _)| *check == EGRESS)
+                .map(|(_, state)| *state);
+            assert_eq!(egress, expected);
+        }
+    }
 }

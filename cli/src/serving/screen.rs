@@ -79,9 +79,7 @@ fn text(screen: &Screen<'_>, program: &str, paint: Paint) -> String {
         row(
             "Sandbox",
             url,
-            &format!(
-                "plays the provider 'sandbox'; auth config {auth_config}, shared with every partner"
-            ),
+            &format!("plays the provider 'sandbox'; auth config {auth_config}"),
         );
     }
     let place = if config.data_dir == Path::new("./latchkey-data") {
