@@ -1,8 +1,24 @@
 //! Checks of what a body says beyond its types. All wrong fields of a request are named at once.
 
+use latchkey_domain::Timestamp;
 use serde_json::Value;
 
 use crate::error::{ApiError, FieldError};
+
+/// A time of a query: RFC 3339, or a date, which stands for its beginning in UTC.
+///
+/// # Errors
+/// 400 naming the field.
+pub(crate) fn time(field: &str, text: &str) -> Result<Timestamp, ApiError> {
+    let is_date = text.len() == "2026-11-21".len();
+    let parsed = if is_date {
+        Timestamp::parse(&format!("{text}T00:00:00Z"))
+    } else {
+        Timestamp::parse(text)
+    };
+    let said = "must be a time such as 2026-11-21T20:00:00Z, or a date";
+    parsed.map_err(|_| ApiError::field(field, said))
+}
 
 /// Gathers what is wrong with a request.
 #[derive(Debug, Default)]

@@ -141,7 +141,7 @@ pub struct ApiError {
     /// When it makes sense to try again.
     pub retry_after: Option<Duration>,
     /// Further members of the body that a code brings (`reconnect`; `details` of a provider's refusal).
-    pub also: Map<String, Value>,
+    pub also: Option<Arc<Map<String, Value>>>,
     /// What went wrong inside: logged, never told.
     #[source]
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -159,7 +159,7 @@ impl ApiError {
             details: Vec::new(),
             reason: None,
             retry_after: None,
-            also: Map::new(),
+            also: None,
             source: None,
         }
     }
@@ -225,7 +225,8 @@ impl ApiError {
     /// With another member of the body.
     #[must_use]
     pub fn also(mut self, name: &str, value: Value) -> Self {
-        self.also.insert(name.to_owned(), value);
+        let also = self.also.get_or_insert_default();
+        Arc::make_mut(also).insert(name.to_owned(), value);
         self
     }
 
@@ -238,7 +239,7 @@ impl ApiError {
             request_id: request_id.to_string(),
             reason: self.reason.as_deref(),
             details: &self.details,
-            also: &self.also,
+            also: self.also.as_deref(),
         };
         // Texts and lists of texts always have a JSON form.
         let body = serde_json::to_vec(&body).unwrap_or_default();
@@ -276,7 +277,7 @@ pub(crate) struct ErrorBody<'a> {
     /// What a code brings beside.
     #[serde(flatten)]
     #[schema(ignore)]
-    also: &'a Map<String, Value>,
+    also: Option<&'a Map<String, Value>>,
 }
 
 /// `false` in JSON.

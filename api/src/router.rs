@@ -13,7 +13,11 @@ use crate::{
     docs,
     extract::BodyLimit,
     idempotency, layers, openapi,
-    routes::{accounts, auth_configs, health, operator, partner, partner_keys, redirect_urls},
+    pages,
+    routes::{
+        accounts, auth_configs, calls, connect, health, integrations, jobs, me, operator, partner,
+        partner_keys, redirect_urls, usage,
+    },
     state::Api,
 };
 
@@ -21,7 +25,9 @@ type Routes = OpenApiRouter<Arc<Api>>;
 
 /// For anyone: no key.
 fn public() -> Routes {
-    OpenApiRouter::with_openapi(openapi::partners()).routes(routes!(health::health))
+    OpenApiRouter::with_openapi(openapi::partners())
+        .routes(routes!(health::health))
+        .routes(routes!(connect::callback::callback))
 }
 
 /// For partners, with a key: managing.
@@ -58,6 +64,22 @@ fn partners() -> Routes {
             auth_configs::update::update_auth_config,
             auth_configs::delete::delete_auth_config
         ))
+        .routes(routes!(connect::create::create_connect_session))
+        .routes(routes!(connect::get::get_connect_session))
+        .routes(routes!(connect::complete::complete_connect_session))
+        .routes(routes!(integrations::list::list_integrations))
+        .routes(routes!(integrations::list_default::list_own_integrations))
+        .routes(routes!(
+            integrations::update::update_integration,
+            integrations::disconnect::disconnect_integration
+        ))
+        .routes(routes!(integrations::refresh::refresh_integration))
+        .routes(routes!(jobs::list::list_jobs))
+        .routes(routes!(jobs::get::get_job))
+        .routes(routes!(calls::list::list_calls))
+        .routes(routes!(usage::get::get_usage))
+        .routes(routes!(usage::statement::get_statement))
+        .routes(routes!(me::get_me))
 }
 
 /// For the operator, on the admin listener.
@@ -107,12 +129,14 @@ pub(crate) fn public_router(api: &Arc<Api>) -> Router {
     let http = &api.ctx.config.http;
     let routes = public()
         .layer(Extension(BodyLimit(http.body_max_bytes)))
-        .merge(for_partners(api, partners(), http.body_max_bytes));
+        .merge(for_partners(api, partners(), http.body_max_bytes))
+        .merge(for_partners(api, calls::routes(), http.call_body_max_bytes));
     let (routes, document) = routes.split_for_parts();
     let document = openapi::finish(document);
     let routes = routes
         .route("/api/v1/openapi.json", get(async || json(document)))
         .merge(docs::routes())
+        .merge(pages::routes())
         .fallback(layers::not_found)
         .method_not_allowed_fallback(layers::method_not_allowed)
         .layer(middleware::from_fn_with_state(

@@ -2,7 +2,7 @@
 
 use latchkey_runtime::Context;
 
-use crate::{auth::Keys, limits::Months};
+use crate::{auth::Keys, limits::Months, reach::Reach, routes::calls::Backlogs};
 
 /// The context of this process and the API's own bounded caches.
 #[derive(Debug)]
@@ -13,6 +13,10 @@ pub(crate) struct Api {
     pub(crate) keys: Keys,
     /// What each partner used this month.
     pub(crate) months: Months,
+    /// Which connection a call goes with.
+    pub(crate) reach: Reach,
+    /// How many unfinished jobs each partner has.
+    pub(crate) backlogs: Backlogs,
 }
 
 impl Api {
@@ -22,6 +26,8 @@ impl Api {
             ctx,
             keys: Keys::default(),
             months: Months::default(),
+            reach: Reach::default(),
+            backlogs: Backlogs::default(),
         }
     }
 }

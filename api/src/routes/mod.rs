@@ -3,8 +3,14 @@
 
 pub(crate) mod accounts;
 pub(crate) mod auth_configs;
+pub(crate) mod calls;
+pub(crate) mod connect;
 pub(crate) mod health;
+pub(crate) mod integrations;
+pub(crate) mod jobs;
+pub(crate) mod me;
 pub(crate) mod operator;
 pub(crate) mod partner;
 pub(crate) mod partner_keys;
 pub(crate) mod redirect_urls;
+pub(crate) mod usage;

@@ -1,0 +1,204 @@
+//! What a provider's answer becomes: the envelope for named endpoints, the answer itself for raw calls.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use latchkey_jobs::kinds::provider_call::{CallAnswer, CallResult};
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
+
+use super::{CALL_ID, Call};
+use crate::{
+    error::{ApiError, Code},
+    reach,
+    reply::Result,
+};
+
+/// How much of a provider's error body is told, in bytes: enough for any error object.
+const TOLD: usize = 64 * 1024;
+/// The wait where a provider that is asked too often names none.
+const LIMITED_FOR: Duration = Duration::from_secs(60);
+/// What a raw answer must not bring: the provider's policies for browsers, and what is ours to say.
+const NOT_PASSED: &[&str] = &[
+    "content-security-policy",
+    "content-security-policy-report-only",
+    "cross-origin-opener-policy",
+    "nel",
+    "referrer-policy",
+    "report-to",
+    "reporting-endpoints",
+    "x-call-id",
+    "x-content-type-options",
+    "x-request-id",
+];
+
+/// The response to the caller.
+pub(super) fn render(call: &Call, answer: &CallAnswer, body: &[u8]) -> Result<Response> {
+    let mut response = match &answer.result {
+        CallResult::Failed {
+            code,
+            message,
+            reason,
+            retry_after_s,
+        } => failed(call, code, message, reason.as_deref(), *retry_after_s).into_response(),
+        CallResult::Answered {
+            status,
+            headers,
+            limited_for_s,
+        } => {
+            let status = StatusCode::from_u16(*status).map_err(ApiError::internal)?;
+            let headers = read_headers(headers);
+            if call.request.raw {
+                raw(status, headers, body)
+            } else {
+                named(status, &headers, body, *limited_for_s).into_response()
+            }
+        }
+    };
+    if let Ok(id) = HeaderValue::try_from(answer.call.to_string()) {
+        response.headers_mut().insert(CALL_ID, id);
+    }
+    Ok(response)
+}
+
+fn read_headers(pairs: &[(String, String)]) -> HeaderMap {
+    let pairs = pairs.iter().filter_map(|(name, value)| {
+        Some((
+            HeaderName::try_from(name).ok()?,
+            HeaderValue::try_from(value).ok()?,
+        ))
+    });
+    pairs.collect()
+}
+
+/// The worker's refusal, in the codes of the API.
+fn failed(
+    call: &Call,
+    code: &str,
+    message: &str,
+    reason: Option<&str>,
+    retry_after_s: Option<u64>,
+) -> ApiError {
+    let account = &call.reached.account;
+    let code = Code::parse(code).unwrap_or(Code::Internal);
+    let error = match code {
+        Code::NeedsReauth => {
+            reach::needs_user(account, &call.provider, reason.unwrap_or("grant_lost"))
+        }
+        Code::ConnectionNotFound => reach::not_connected(account, &call.provider),
+        _ => ApiError::new(code, sentence(message)),
+    };
+    match retry_after_s {
+        Some(seconds) => error.retry_after(Duration::from_secs(seconds)),
+        None => error,
+    }
+}
+
+/// A worker's words as a sentence.
+fn sentence(words: &str) -> String {
+    let mut chars = words.chars();
+    let first = chars
+        .next()
+        .map(|c| c.to_uppercase().to_string())
+        .unwrap_or_default();
+    let stop = if words.ends_with('.') { "" } else { "." };
+    format!("{first}{}{stop}", chars.as_str())
+}
+
+/// The provider's own answer.
+fn raw(status: StatusCode, mut headers: HeaderMap, body: &[u8]) -> Response {
+    for name in NOT_PASSED {
+        headers.remove(*name);
+    }
+    let mut response = Response::new(Body::from(Bytes::copy_from_slice(body)));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The envelope around the provider's JSON; what is no JSON, such as a file, as it is.
+fn named(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    limited_for_s: Option<u64>,
+) -> Result<Response> {
+    if limited_for_s.is_some() || status == StatusCode::TOO_MANY_REQUESTS {
+        let wait = limited_for_s.map_or(LIMITED_FOR, Duration::from_secs);
+        let text = "The provider is asked too often on this account's behalf. Wait and try again.";
+        return Err(ApiError::new(Code::ProviderRateLimited, text)
+            .retry_after(wait)
+            .also("details", told(status, body)));
+    }
+    if !status.is_success() {
+        let text = format!("The provider answered {}.", status.as_u16());
+        return Err(ApiError::new(Code::ProviderError, text).also("details", told(status, body)));
+    }
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    let is_json = essence.is_empty() || essence.ends_with("json");
+    if body.is_empty() {
+        return envelope(RawValue::NULL, headers);
+    }
+    if !is_json && essence != "text/html" {
+        return Ok(file(headers, body));
+    }
+    match serde_json::from_slice::<&RawValue>(body) {
+        Ok(data) if is_json => envelope(data, headers),
+        _ => {
+            let text = "The provider answered with something that is no JSON.";
+            Err(ApiError::new(Code::ProviderError, text).also("details", told(status, body)))
+        }
+    }
+}
+
+/// `{"ok":true,"data":…}` with the provider's JSON as it stood, and its links to further pages.
+fn envelope(data: &RawValue, headers: &HeaderMap) -> Result<Response> {
+    #[derive(Serialize)]
+    struct Named<'a> {
+        ok: bool,
+        data: &'a RawValue,
+    }
+    let body = serde_json::to_vec(&Named { ok: true, data }).map_err(ApiError::internal)?;
+    let json = HeaderValue::from_static("application/json");
+    let mut response = ([(header::CONTENT_TYPE, json)], body).into_response();
+    for link in headers.get_all(header::LINK) {
+        response.headers_mut().append(header::LINK, link.clone());
+    }
+    Ok(response)
+}
+
+fn file(headers: &HeaderMap, body: &[u8]) -> Response {
+    let mut response = Response::new(Body::from(Bytes::copy_from_slice(body)));
+    for name in [
+        header::CONTENT_TYPE,
+        header::CONTENT_DISPOSITION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LANGUAGE,
+    ] {
+        if let Some(value) = headers.get(&name) {
+            response.headers_mut().insert(name, value.clone());
+        }
+    }
+    response
+}
+
+/// What the provider said, for `details`: its JSON, else the beginning of its text.
+fn told(status: StatusCode, body: &[u8]) -> Value {
+    let parsed = (body.len() <= TOLD).then(|| serde_json::from_slice::<Value>(body).ok());
+    let body = parsed.flatten().unwrap_or_else(|| {
+        let beginning = &body[..body.len().min(TOLD)];
+        String::from_utf8_lossy(beginning).into()
+    });
+    json!({"status": status.as_u16(), "body": body})
+}

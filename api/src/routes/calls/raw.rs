@@ -1,0 +1,88 @@
+//! `ANY /proxy/{provider}/{service}/{path…}`: everything a provider offers, untouched in both directions but
+//! for the headers that are one side's own.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::Uri;
+use latchkey_jobs::kinds::provider_call::CallRequest;
+use latchkey_providers::{Provider, Service, Target, forward_headers};
+
+use super::{Call, admit, check_service, idempotency_key};
+use crate::{
+    auth::Partner,
+    error::ApiError,
+    extract::{Id, read_body},
+    reply::Result,
+    state::Api,
+};
+
+/// The endpoint's name in jobs and receipts.
+const NAME: &str = "proxy";
+
+/// Call a provider raw
+///
+/// Path, query, body and most headers go to the service as they are, with the account's token; status, headers
+/// and body of the answer come back as they are. `X-Call-Id` on an answer says that it is the provider's.
+#[utoipa::path(method(get, post, put, patch, delete), path = "/api/v1/proxy/{provider}/{service}/{path}",
+    tag = "calls",
+    params(("provider" = String, Path, description = "The provider", example = "github"),
+        ("service" = String, Path, description = "One of its services", example = "api"),
+        ("path" = String, Path, description = "The provider's path below that service's base address"),
+        ("X-Account-Id" = Option<String>, Header,
+            description = "The account's `external_id`; `project_default_user` if left out"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`")),
+    responses((status = 200, description = "Whatever the provider answers")))]
+pub(crate) async fn call_raw(
+    State(api): State<Arc<Api>>,
+    partner: Partner,
+    Id(id): Id,
+    request: Request,
+) -> Result<Response> {
+    let (parts, body) = request.into_parts();
+    let (provider, service, path) = find(&api, &parts.uri)?;
+    let target = Target::raw(path, parts.uri.query())
+        .map_err(|error| ApiError::invalid(format!("The path is not taken: {error}.")))?;
+    let body = read_body(&parts, body).await?;
+    let reached = admit(&api, &partner, &parts.headers, &provider.slug).await?;
+    check_service(&reached.connection.row, service, &parts.method)?;
+    let kept = forward_headers(&parts.headers);
+    let kept = kept
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+    let key = idempotency_key(service, &parts.headers);
+    let call = Call {
+        partner,
+        request_id: id,
+        reached,
+        provider: provider.slug.clone(),
+        service: service.slug.clone(),
+        endpoint: NAME.to_owned(),
+        request: CallRequest {
+            method: parts.method.to_string(),
+            target: target.as_str().to_owned(),
+            headers: kept.chain(key).collect(),
+            raw: true,
+        },
+        body,
+    };
+    call.make(&api, &parts.headers).await
+}
+
+/// The service that a path names, and what follows it, as it stood in the request.
+fn find<'a, 'u>(api: &'a Api, uri: &'u Uri) -> Result<(&'a Provider, &'a Service, &'u str)> {
+    let path = uri
+        .path()
+        .strip_prefix("/api/v1/proxy/")
+        .unwrap_or_default();
+    let mut segments = path.splitn(3, '/');
+    let mut next = || segments.next().unwrap_or_default();
+    let (provider, service, rest) = (next(), next(), next());
+    let found = api.ctx.catalog.get(provider);
+    found
+        .and_then(|provider| Some((provider, provider.service(service)?, rest)))
+        .ok_or_else(|| ApiError::not_found("provider or service"))
+}
