@@ -87,7 +87,7 @@ impl Store {
             update_old(&mut tx, new).await?;
         }
         if let Some(job) = &new.job
-            && !complete_jobs(&mut tx, &[job])
+            && !complete_jobs(self.engine.marks(), &mut tx, &[job])
                 .await?
                 .iter()
                 .all(|answer| answer.won)

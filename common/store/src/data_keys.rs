@@ -5,6 +5,7 @@ use latchkey_domain::{DataKeyId, PartnerId, Timestamp};
 
 use crate::{
     Result, Store, StoreError,
+    engine::Marks,
     field::{Record, record, state},
     sql::{Sql, columns, values},
 };
@@ -65,7 +66,7 @@ impl Store {
             "INSERT INTO data_keys ({}) VALUES {} \
              ON CONFLICT (partner_id, purpose) WHERE current = 1 DO NOTHING",
             columns::<DataKeyRow>(""),
-            values(1, DataKeyRow::COLUMNS.len())
+            values(Marks::Numbered, 1, DataKeyRow::COLUMNS.len())
         ));
         sql.record(row);
         sql.run(&self.engine.write)

@@ -90,6 +90,7 @@ impl Store {
             let mut part: Vec<&JobRef> = part.iter().collect();
             part.sort_by_key(|job| (job.partner_id, job.id));
             with_values(
+                self.engine.marks(),
                 &["partner_id", "id", "pushed_at", "again_at"],
                 &part,
                 |sql, job| {

@@ -239,10 +239,15 @@ impl Store {
         let mut found = HashMap::with_capacity(grants.len());
         for part in grants.chunks(MOST_AT_ONCE) {
             let keys: Vec<&GrantKey> = part.iter().collect();
-            let rows = with_values(&["partner_id", "id"], &keys, |sql, key| {
-                sql.add(&key.partner_id);
-                sql.add(&key.id);
-            })
+            let rows = with_values(
+                self.engine.marks(),
+                &["partner_id", "id"],
+                &keys,
+                |sql, key| {
+                    sql.add(&key.partner_id);
+                    sql.add(&key.id);
+                },
+            )
             .push(&format!(
                 "SELECT DISTINCT {}, s.version, s.sealed FROM v \
                  JOIN grants g ON g.partner_id = v.partner_id AND g.id = v.id \

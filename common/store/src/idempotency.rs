@@ -4,6 +4,7 @@ use latchkey_domain::{PartnerId, Timestamp};
 
 use crate::{
     Result, Store, StoreError,
+    engine::Marks,
     field::{Record, record, state},
     sql::{Sql, columns, values},
 };
@@ -87,7 +88,7 @@ impl Store {
                  AND idempotency_keys.locked_until <= excluded.created_at \
                  AND idempotency_keys.request_hash = excluded.request_hash)",
             columns::<IdempotencyRow>(""),
-            values(1, IdempotencyRow::COLUMNS.len())
+            values(Marks::Numbered, 1, IdempotencyRow::COLUMNS.len())
         ));
         sql.record(row);
         let mut tx = self.engine.begin().await?;

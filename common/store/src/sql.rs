@@ -10,6 +10,7 @@ use sqlx::{
 
 use crate::{
     Result, StoreError,
+    engine::Marks,
     field::{self, Field, Record},
 };
 
@@ -49,7 +50,7 @@ impl Sql {
             "INSERT INTO {} ({}) VALUES {}",
             R::TABLE,
             columns::<R>(""),
-            values(1, R::COLUMNS.len())
+            values(Marks::Numbered, 1, R::COLUMNS.len())
         ));
         sql.record(row);
         sql
@@ -205,14 +206,19 @@ pub(crate) fn columns<R: Record>(prefix: &str) -> String {
     names.join(", ")
 }
 
-/// `($1, $2), ($3, $4)`: so many rows of so many columns.
-pub(crate) fn values(rows: usize, columns: usize) -> String {
-    let mut text = String::with_capacity(rows * columns * 5);
+/// `($1, $2), ($3, $4)`, or `(?, ?), (?, ?)`: so many rows of so many columns.
+pub(crate) fn values(marks: Marks, rows: usize, columns: usize) -> String {
+    let mut text = String::with_capacity(rows * columns * 4);
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for column in 1..=columns {
-            let comma = if column == 1 { "" } else { ", " };
-            let _ = write!(text, "{comma}${}", row * columns + column);
+            text.push_str(if column == 1 { "" } else { ", " });
+            match marks {
+                Marks::Plain => text.push('?'),
+                Marks::Numbered => {
+                    let _ = write!(text, "${}", row * columns + column);
+                }
+            }
         }
         text.push(')');
     }
@@ -230,8 +236,10 @@ pub(crate) fn padded<'a, T>(items: &[&'a T]) -> Vec<&'a T> {
     out
 }
 
-/// The rows of a group statement as a table `v` of these columns, padded: `WITH v (…) AS (VALUES …) `.
+/// The rows of a group statement as a table `v` of these columns, padded: `WITH v (…) AS (VALUES …) `. What
+/// follows binds nothing more, so that the values may be written without numbers.
 pub(crate) fn with_values<T>(
+    marks: Marks,
     columns: &[&str],
     items: &[&T],
     mut bind: impl FnMut(&mut Sql, &T),
@@ -240,7 +248,7 @@ pub(crate) fn with_values<T>(
     let mut sql = Sql::new(format!(
         "WITH v ({}) AS (VALUES {}) ",
         columns.join(", "),
-        values(items.len(), columns.len())
+        values(marks, items.len(), columns.len())
     ));
     for item in items {
         bind(&mut sql, item);
@@ -249,13 +257,13 @@ pub(crate) fn with_values<T>(
 }
 
 /// `INSERT … VALUES … ON CONFLICT (key) DO NOTHING RETURNING …` of rows, padded.
-pub(crate) fn insert_all<R: Record>(rows: &[&R], key: &str, returning: &str) -> Sql {
+pub(crate) fn insert_all<R: Record>(marks: Marks, rows: &[&R], key: &str, returning: &str) -> Sql {
     let rows = padded(rows);
     let mut sql = Sql::new(format!(
         "INSERT INTO {} ({}) VALUES {} ON CONFLICT ({key}) DO NOTHING RETURNING {returning}",
         R::TABLE,
         columns::<R>(""),
-        values(rows.len(), R::COLUMNS.len())
+        values(marks, rows.len(), R::COLUMNS.len())
     ));
     for row in rows {
         sql.record(row);

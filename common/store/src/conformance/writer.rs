@@ -51,8 +51,8 @@ async fn a_bad_write_fails_alone(t: &Fixture) {
 async fn other_writes_do_not_starve(t: &Fixture) {
     let partner = t.partner().await;
     let flood = async {
-        for _ in 0..20 {
-            let writes = (0..300).map(|_| t.store.insert_call(t.call(partner)));
+        for _ in 0..6 {
+            let writes = (0..256).map(|_| t.store.insert_call(t.call(partner)));
             for written in join_all(writes).await {
                 assert!(written.unwrap());
             }

@@ -9,6 +9,7 @@ use super::Answer;
 use crate::{
     CallRow, FinishCall, Result,
     calls::HOUR,
+    engine::Marks,
     field::Record,
     sql::{Sql, column, columns, padded, values, with_values},
 };
@@ -20,6 +21,7 @@ fn hour(completed_at: Option<Timestamp>) -> Option<Timestamp> {
 
 /// Adds receipts that are not there.
 pub(super) async fn insert_all(
+    marks: Marks,
     tx: &mut AnyConnection,
     rows: &[&CallRow],
     now: Timestamp,
@@ -29,7 +31,7 @@ pub(super) async fn insert_all(
         "INSERT INTO calls ({}, hour, recorded_at) VALUES {} \
          ON CONFLICT (partner_id, id) DO NOTHING RETURNING id",
         columns::<CallRow>(""),
-        values(padded.len(), CallRow::COLUMNS.len() + 2)
+        values(marks, padded.len(), CallRow::COLUMNS.len() + 2)
     ));
     for row in padded {
         sql.record(row);
@@ -49,6 +51,7 @@ pub(super) async fn insert_all(
 
 /// Gives receipts that are still `sent` their final outcome.
 pub(super) async fn finish_all(
+    marks: Marks,
     tx: &mut AnyConnection,
     finishes: &[&FinishCall],
     now: Timestamp,
@@ -67,7 +70,7 @@ pub(super) async fn finish_all(
         "hour",
         "recorded_at",
     ];
-    let rows = with_values(&COLUMNS, finishes, |sql, finish| {
+    let rows = with_values(marks, &COLUMNS, finishes, |sql, finish| {
         sql.add(&finish.partner_id);
         sql.add(&finish.call_id);
         sql.add(&finish.outcome);

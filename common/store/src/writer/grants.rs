@@ -8,12 +8,17 @@ use sqlx::AnyConnection;
 use super::{Answer, Write};
 use crate::{
     CloseAttempt, GrantClaim, GrantKey, GrantRow, Landing, Result,
+    engine::Marks,
     sql::{Sql, column, with_values},
 };
 
 /// Locks the grants of a group in the order of their ids, so that two groups of two processes do not wait
 /// for each other.
-pub(super) async fn lock_in_order(tx: &mut AnyConnection, writes: &[&Write]) -> Result<()> {
+pub(super) async fn lock_in_order(
+    marks: Marks,
+    tx: &mut AnyConnection,
+    writes: &[&Write],
+) -> Result<()> {
     let mut keys: Vec<(PartnerId, GrantId)> = writes
         .iter()
         .filter_map(|write| match write {
@@ -26,11 +31,12 @@ pub(super) async fn lock_in_order(tx: &mut AnyConnection, writes: &[&Write]) -> 
         .collect();
     keys.sort_unstable();
     keys.dedup();
-    lock(tx, "grants", &keys).await
+    lock(marks, tx, "grants", &keys).await
 }
 
 /// Locks rows by partner and id, in that order.
 pub(super) async fn lock<T: crate::field::Field>(
+    marks: Marks,
     tx: &mut AnyConnection,
     table: &str,
     keys: &[(PartnerId, T)],
@@ -39,7 +45,7 @@ pub(super) async fn lock<T: crate::field::Field>(
         return Ok(());
     }
     let keys: Vec<_> = keys.iter().collect();
-    with_values(&["partner_id", "id"], &keys, |sql, (partner, id)| {
+    with_values(marks, &["partner_id", "id"], &keys, |sql, (partner, id)| {
         sql.add(partner);
         sql.add(id);
     })
@@ -54,6 +60,7 @@ pub(super) async fn lock<T: crate::field::Field>(
 
 /// Takes grants whose rows are as they were read. Whoever finds its own attempt in the row has it.
 pub(super) async fn claim_all(
+    marks: Marks,
     tx: &mut AnyConnection,
     claims: &[&GrantClaim],
     now: Timestamp,
@@ -68,7 +75,7 @@ pub(super) async fn claim_all(
         "doubt",
         "first_claim_at",
     ];
-    let rows = with_values(&COLUMNS, claims, |sql, claim| {
+    let rows = with_values(marks, &COLUMNS, claims, |sql, claim| {
         sql.add(&claim.grant.partner_id);
         sql.add(&claim.grant.id);
         sql.add(&claim.rev);
@@ -97,7 +104,11 @@ pub(super) async fn claim_all(
 
 /// Stores answers by version alone. A landing over `needs_reauth` revives the grant; one over `revoking`
 /// is stored to be revoked.
-pub(super) async fn land_all(tx: &mut AnyConnection, landings: &[&Landing]) -> Result<Vec<Answer>> {
+pub(super) async fn land_all(
+    marks: Marks,
+    tx: &mut AnyConnection,
+    landings: &[&Landing],
+) -> Result<Vec<Answer>> {
     const COLUMNS: [&str; 9] = [
         "partner_id",
         "id",
@@ -109,7 +120,7 @@ pub(super) async fn land_all(tx: &mut AnyConnection, landings: &[&Landing]) -> R
         "refreshable",
         "landed_at",
     ];
-    let rows = with_values(&COLUMNS, landings, |sql, landing| {
+    let rows = with_values(marks, &COLUMNS, landings, |sql, landing| {
         sql.add(&landing.grant.partner_id);
         sql.add(&landing.grant.id);
         sql.add(&landing.generation);
@@ -145,7 +156,7 @@ pub(super) async fn land_all(tx: &mut AnyConnection, landings: &[&Landing]) -> R
         .filter(|landing| states.contains_key(&landing.grant.id))
         .copied()
         .collect();
-    keep_secrets(tx, &landed).await?;
+    keep_secrets(marks, tx, &landed).await?;
     Ok(landings
         .iter()
         .map(|landing| answer(states.get(&landing.grant.id).copied()))
@@ -160,12 +171,12 @@ fn answer(state: Option<GrantState>) -> Answer {
     }
 }
 
-async fn keep_secrets(tx: &mut AnyConnection, landed: &[&Landing]) -> Result<()> {
+async fn keep_secrets(marks: Marks, tx: &mut AnyConnection, landed: &[&Landing]) -> Result<()> {
     const COLUMNS: [&str; 4] = ["partner_id", "id", "version", "sealed"];
     if landed.is_empty() {
         return Ok(());
     }
-    with_values(&COLUMNS, landed, |sql, landing| {
+    with_values(marks, &COLUMNS, landed, |sql, landing| {
         sql.add(&landing.grant.partner_id);
         sql.add(&landing.grant.id);
         sql.add(&(landing.generation + 1));
@@ -182,6 +193,7 @@ async fn keep_secrets(tx: &mut AnyConnection, landed: &[&Landing]) -> Result<()>
 
 /// Ends attempts without a successor, by version and attempt.
 pub(super) async fn close_all(
+    marks: Marks,
     tx: &mut AnyConnection,
     closes: &[&CloseAttempt],
 ) -> Result<Vec<Answer>> {
@@ -199,7 +211,7 @@ pub(super) async fn close_all(
         "due_at",
         "ended_at",
     ];
-    let rows = with_values(&COLUMNS, closes, |sql, close| {
+    let rows = with_values(marks, &COLUMNS, closes, |sql, close| {
         sql.add(&close.grant.partner_id);
         sql.add(&close.grant.id);
         sql.add(&close.version);

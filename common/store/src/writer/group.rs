@@ -87,8 +87,8 @@ async fn attempt(
 ) -> std::result::Result<Vec<Answer>, Failed> {
     let mut tx = engine.begin().await?;
     if engine.locks_rows() {
-        grants::lock_in_order(&mut tx, writes).await?;
-        jobs::lock_in_order(&mut tx, writes).await?;
+        grants::lock_in_order(engine.marks(), &mut tx, writes).await?;
+        jobs::lock_in_order(engine.marks(), &mut tx, writes).await?;
     }
     let mut answers = vec![Answer::default(); writes.len()];
     for kind in 0..KINDS {

@@ -8,12 +8,17 @@ use sqlx::AnyConnection;
 use super::{Answer, Write, grants::lock};
 use crate::{
     CompleteJob, JobClaim, JobEnd, JobRow, Result,
+    engine::Marks,
     field::Record,
     sql::{Sql, column, columns, insert_all as insert_rows, with_values},
 };
 
 /// Locks the jobs of a group in the order of their ids.
-pub(super) async fn lock_in_order(tx: &mut AnyConnection, writes: &[&Write]) -> Result<()> {
+pub(super) async fn lock_in_order(
+    marks: Marks,
+    tx: &mut AnyConnection,
+    writes: &[&Write],
+) -> Result<()> {
     let mut keys: Vec<(PartnerId, JobId)> = writes
         .iter()
         .filter_map(|write| match write {
@@ -24,12 +29,18 @@ pub(super) async fn lock_in_order(tx: &mut AnyConnection, writes: &[&Write]) -> 
         .collect();
     keys.sort_unstable();
     keys.dedup();
-    lock(tx, "jobs", &keys).await
+    lock(marks, tx, "jobs", &keys).await
 }
 
 /// Adds jobs that are not there.
-pub(super) async fn insert_all(tx: &mut AnyConnection, rows: &[&JobRow]) -> Result<Vec<Answer>> {
-    let added = insert_rows(rows, "partner_id, id", "id").rows(tx).await?;
+pub(super) async fn insert_all(
+    marks: Marks,
+    tx: &mut AnyConnection,
+    rows: &[&JobRow],
+) -> Result<Vec<Answer>> {
+    let added = insert_rows(marks, rows, "partner_id, id", "id")
+        .rows(tx)
+        .await?;
     let added: HashSet<JobId> = added
         .iter()
         .map(|row| column(row, 0))
@@ -42,12 +53,13 @@ pub(super) async fn insert_all(tx: &mut AnyConnection, rows: &[&JobRow]) -> Resu
 
 /// Takes queued jobs whose time has come. Whoever finds its own claim in the row has it.
 pub(super) async fn claim_all(
+    marks: Marks,
     tx: &mut AnyConnection,
     claims: &[&JobClaim],
     now: Timestamp,
 ) -> Result<Vec<Answer>> {
     const COLUMNS: [&str; 5] = ["partner_id", "id", "claim", "lease_until", "claimed_at"];
-    let rows = with_values(&COLUMNS, claims, |sql, claim| {
+    let rows = with_values(marks, &COLUMNS, claims, |sql, claim| {
         sql.add(&claim.partner_id);
         sql.add(&claim.job_id);
         sql.add(&claim.claim);
@@ -87,6 +99,7 @@ fn claimed(job: Option<JobRow>) -> Answer {
 
 /// Ends attempts that still hold their jobs.
 pub(crate) async fn complete_all(
+    marks: Marks,
     tx: &mut AnyConnection,
     ends: &[&CompleteJob],
 ) -> Result<Vec<Answer>> {
@@ -103,7 +116,7 @@ pub(crate) async fn complete_all(
         "expires_at",
         "ended_at",
     ];
-    let rows = with_values(&COLUMNS, ends, |sql, end| {
+    let rows = with_values(marks, &COLUMNS, ends, |sql, end| {
         let parts = parts(&end.end);
         sql.add(&end.partner_id);
         sql.add(&end.job_id);

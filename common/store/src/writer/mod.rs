@@ -144,6 +144,6 @@ async fn serve(engine: Arc<Engine>, mut entries: mpsc::Receiver<Entry>, counters
 pub(crate) async fn raw_insert_calls(engine: &Engine, rows: &[CallRow]) -> Result<()> {
     let rows: Vec<&CallRow> = rows.iter().collect();
     let mut tx = engine.begin().await?;
-    calls::insert_all(&mut tx, &rows, engine.now()).await?;
+    calls::insert_all(engine.marks(), &mut tx, &rows, engine.now()).await?;
     engine.commit(tx).await
 }

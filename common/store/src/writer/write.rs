@@ -119,15 +119,16 @@ pub(crate) async fn run(
         3 | 5 => engine.db_now(tx).await?,
         _ => engine.now(),
     };
+    let marks = engine.marks();
     match kind {
-        0 => calls::insert_all(tx, &only!(InsertCall, writes), now).await,
-        1 => calls::finish_all(tx, &only!(FinishCall, writes), now).await,
-        2 => jobs::insert_all(tx, &only!(InsertJob, writes)).await,
-        3 => jobs::claim_all(tx, &only!(ClaimJob, writes), now).await,
-        4 => jobs::complete_all(tx, &only!(CompleteJob, writes)).await,
-        5 => grants::claim_all(tx, &only!(ClaimGrant, writes), now).await,
-        6 => grants::land_all(tx, &only!(Land, writes)).await,
-        _ => grants::close_all(tx, &only!(Close, writes)).await,
+        0 => calls::insert_all(marks, tx, &only!(InsertCall, writes), now).await,
+        1 => calls::finish_all(marks, tx, &only!(FinishCall, writes), now).await,
+        2 => jobs::insert_all(marks, tx, &only!(InsertJob, writes)).await,
+        3 => jobs::claim_all(marks, tx, &only!(ClaimJob, writes), now).await,
+        4 => jobs::complete_all(marks, tx, &only!(CompleteJob, writes)).await,
+        5 => grants::claim_all(marks, tx, &only!(ClaimGrant, writes), now).await,
+        6 => grants::land_all(marks, tx, &only!(Land, writes)).await,
+        _ => grants::close_all(marks, tx, &only!(Close, writes)).await,
     }
 }
 
