@@ -108,9 +108,9 @@ impl Store {
             .await
     }
 
-    /// How many grants are due by `by`, for pulling refreshes ahead when there is a backlog.
+    /// How many grants are to be looked at by `by`, for pulling refreshes ahead when there is a backlog.
     pub async fn count_due(&self, by: Timestamp) -> Result<u64> {
-        Sql::new("SELECT COUNT(*) FROM grants WHERE wake_at IS NOT NULL AND due_at <= $1")
+        Sql::new("SELECT COUNT(*) FROM grants WHERE wake_at IS NOT NULL AND wake_at <= $1")
             .bind(&by)
             .scalar(&self.engine.read)
             .await

@@ -288,8 +288,11 @@ pub(crate) fn meaning(error: &sqlx::Error) -> Meaning {
             _ => Meaning::Other,
         };
     }
-    // The primary code is the low byte.
-    match code.parse::<u32>().map(|code| code & 0xff) {
+    // The primary code is the low byte. 4874: the write-ahead log's index could not grow.
+    match code
+        .parse::<u32>()
+        .map(|code| if code == 4874 { 13 } else { code & 0xff })
+    {
         Ok(13) => Meaning::Full,
         Ok(8) => Meaning::ReadOnly,
         Ok(5 | 6) => Meaning::Again,

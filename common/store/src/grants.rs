@@ -299,7 +299,7 @@ impl Store {
 
     /// The attempts this holder left open, for closing them after its journal was replayed.
     pub async fn open_attempts_of(&self, holder: HolderId) -> Result<Vec<GrantRow>> {
-        Sql::select::<GrantRow>("WHERE attempt IS NOT NULL AND holder = $1 ORDER BY partner_id, id")
+        Sql::select::<GrantRow>("WHERE attempt IS NOT NULL AND holder = $1 ORDER BY lease_until")
             .bind(&holder)
             .all(&self.engine.read)
             .await

@@ -246,6 +246,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_schema_from_the_future_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = StoreConfig::sqlite(&directory.path().join("a.db"), clock());
+        let store = Store::open(config).await.unwrap();
+        assert!(!store.is_migrated().await.unwrap());
+        store.migrate().await.unwrap();
+        assert!(store.is_migrated().await.unwrap());
+        Sql::new(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             SELECT 9999, description, success, checksum, 0 FROM _sqlx_migrations WHERE version = 1",
+        )
+        .run(&store.engine.write)
+        .await
+        .unwrap();
+        assert!(!store.is_migrated().await.unwrap());
+        let error = store.migrate().await.unwrap_err();
+        assert!(matches!(error, StoreError::Migrate(_)), "{error:?}");
+    }
+
+    #[tokio::test]
     async fn a_file_that_is_no_database_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notes.db");

@@ -31,6 +31,13 @@ async fn a_thousand_receipts_take_few_commits(t: &Fixture) {
     assert_eq!(t.store.billed_calls(partner, t.now()).await.unwrap(), 1000);
 }
 
+async fn the_writer_makes_at_least_half_of_what_raw_groups_make(t: &Fixture) {
+    let clock = latchkey_domain::SystemClock;
+    let rounds = crate::bench::receipts(&t.store, 4000, 4, &clock, &t.entropy);
+    let figures = rounds.await.unwrap();
+    assert!(figures.grouped >= figures.raw / 2.0, "{figures:?}");
+}
+
 async fn a_bad_write_fails_alone(t: &Fixture) {
     let partner = t.partner().await;
     let mut calls: Vec<_> = (0..200).map(|_| t.call(partner)).collect();
@@ -213,6 +220,7 @@ async fn writes_after_closing_are_refused(t: &Fixture) {
 mod every_engine {
     super::super::on_every_engine!(
         a_thousand_receipts_take_few_commits,
+        the_writer_makes_at_least_half_of_what_raw_groups_make,
         a_bad_write_fails_alone,
         other_writes_do_not_starve,
         kinds_mix_in_a_group,

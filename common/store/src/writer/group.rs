@@ -27,7 +27,6 @@ pub(super) async fn commit(
         match settle(engine, counters, part).await {
             Ok(done) => answers.extend(done.into_iter().map(Ok)),
             Err(error) if part.len() == 1 || !may_be_one_writes_fault(&error) => {
-                tracing::warn!(writes = part.len(), %error, "a group of writes failed");
                 answers.extend(part.iter().map(|_| Err(error.clone())));
             }
             Err(_) => {
