@@ -2,7 +2,7 @@
 //! this kind also makes `cargo test` build the binary, which the whole-platform tests run.)
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -163,6 +163,44 @@ fn asked_wrongly_is_2_and_says_what_would_be_right() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(word), "{arguments:?}: no '{word}' in {said}");
         assert!(output.stdout.is_empty(), "{arguments:?} printed on stdout");
+    }
+}
+
+/// Who sends a signal and waits closes standard input too: that is one reason to stop, not two.
+#[test]
+fn a_signal_and_the_end_of_input_are_one_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
+    command.args([
+        "serve",
+        "--until-eof",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
+    command
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for with_signal in [true, false] {
+        let mut server = command.spawn().unwrap();
+        // The first byte of the first screen: everything listens.
+        server
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut [0])
+            .unwrap();
+        if with_signal {
+            let id = rustix::process::Pid::from_child(&server);
+            rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        }
+        drop(server.stdin.take());
+        let ended = server.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{}", stderr(&ended));
+        assert!(!dir.path().join("latchkey-data/run.json").exists());
     }
 }
 

@@ -48,11 +48,7 @@ impl Page {
 
     /// The page as a person would name it.
     pub(crate) fn named(&self) -> String {
-        format!(
-            "the page '{}' at {}",
-            page::title(&self.html),
-            self.url.path()
-        )
+        format!("'{}'", page::title(&self.html))
     }
 }
 

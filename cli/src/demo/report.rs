@@ -41,35 +41,53 @@ struct Check {
     expected: String,
     found: String,
     agrees: bool,
+    /// Whether the sandbox's count (expected) stands beside ours (found).
+    both_sides: bool,
 }
 
 impl Step {
     /// Compares a value with what it must be.
     pub(crate) fn equal<T: Display + PartialEq>(&mut self, what: &str, expected: T, found: T) {
         let agrees = expected == found;
-        let (expected, found) = (expected.to_string(), found.to_string());
-        self.checks.push(Check {
-            what: what.to_owned(),
-            expected,
-            found,
-            agrees,
-        });
+        self.note(what, expected.to_string(), found.to_string(), agrees, false);
     }
 
-    /// Compares the sandbox's counter with ours.
+    /// Compares how much a counter has grown with how much it must have.
+    pub(crate) fn grown(&mut self, what: &str, expected: u64, found: u64) {
+        self.equal(what, format!("+{expected}"), format!("+{found}"));
+    }
+
+    /// Compares the sandbox's count with ours.
     pub(crate) fn both(&mut self, what: &str, sandbox: u64, ours: u64) {
-        let what = format!("{what}: sandbox's beside ours");
-        self.equal(&what, sandbox, ours);
+        self.note(
+            what,
+            sandbox.to_string(),
+            ours.to_string(),
+            sandbox == ours,
+            true,
+        );
     }
 
     /// Notes whether something holds, with what was found.
     pub(crate) fn holds(&mut self, what: &str, holds: bool, found: impl Display) {
-        let (expected, found) = (what.to_owned(), found.to_string());
+        self.note(what, what.to_owned(), found.to_string(), holds, false);
+    }
+
+    fn note(
+        &mut self,
+        what: &str,
+        expected: String,
+        found: String,
+        agrees: bool,
+        both_sides: bool,
+    ) {
+        let what = what.to_owned();
         self.checks.push(Check {
-            what: what.to_owned(),
+            what,
             expected,
             found,
-            agrees: holds,
+            agrees,
+            both_sides,
         });
     }
 
@@ -202,8 +220,11 @@ fn checks(all: &[Check], paint: Paint) -> Vec<String> {
     for check in all.iter().filter(|check| check.agrees) {
         let text = if check.expected == check.what {
             format!("{} ({})", check.what, check.found)
-        } else if check.what.ends_with("beside ours") {
-            format!("{} {} = {}", check.what, check.expected, check.found)
+        } else if check.both_sides {
+            format!(
+                "{}: sandbox {} = latchkey {}",
+                check.what, check.expected, check.found
+            )
         } else {
             format!("{} {}", check.what, check.found)
         };
@@ -221,9 +242,17 @@ fn checks(all: &[Check], paint: Paint) -> Vec<String> {
             what,
             expected,
             found,
+            both_sides,
             ..
         } = check;
-        paint.bad(&format!("    ✗ {what}: expected {expected}, found {found}"))
+        let (first, second) = if *both_sides {
+            ("sandbox", "latchkey")
+        } else {
+            ("expected", "found")
+        };
+        paint.bad(&format!(
+            "    ✗ {what}: {first} {expected}, {second} {found}"
+        ))
     }));
     lines
 }
@@ -257,7 +286,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "    ✓ reuse 0 · refreshes: sandbox's beside ours 5 = 5 · a receipt (revoked)",
+                "    ✓ reuse 0 · refreshes: sandbox 5 = latchkey 5 · a receipt (revoked)",
                 "    ✗ misses: expected 0, found 3",
             ]
         );

@@ -9,7 +9,8 @@ use tokio::{
 };
 
 /// SIGTERM, Ctrl-C and, if asked for, the end of standard input. Listening begins when this is made, so that
-/// no signal is lost between one wait and the next.
+/// no signal is lost between one wait and the next. Standard input counts only as the first reason: whoever
+/// sends a signal and then waits closes it as well.
 #[derive(Debug)]
 pub(crate) struct Ends {
     terminate: Signal,
@@ -39,15 +40,13 @@ impl Ends {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let why = tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "Ctrl-C",
-            _ = eof => {
-                // It ends once.
-                self.eof = None;
-                "the end of standard input"
-            }
-        }
+            _ = eof => "the end of standard input",
+        };
+        self.eof = None;
+        why
     }
 }
 

@@ -27,15 +27,11 @@ pub(super) async fn disconnect(
     let step = report.step(format!("DELETE /api/v1/accounts/…/integrations/{provider}"));
     let path = format!("/api/v1/accounts/{}/integrations/{provider}", account.id);
     let deleted = partner.ask(Method::DELETE, &path, None).await?;
-    let job = deleted["jobs"]
-        .as_array()
-        .and_then(|jobs| jobs.first())
-        .unwrap_or(&deleted["job_id"]);
+    let job = deleted["revocation_jobs"][0].as_str();
     let job = job
-        .as_str()
         .context("the answer names no job that revokes")?
         .to_owned();
-    report.end(step, format!("local use stops at once; {job}"))?;
+    report.end(step, format!("{job}, stopped here"))?;
 
     let mut step = report.step("GET /api/v1/jobs/…  the receipt of the revocation");
     let (receipt, _) = partner.job(&job, PATIENCE).await?;
@@ -48,7 +44,12 @@ pub(super) async fn disconnect(
             now.since(&before, "revocations"),
         );
     }
-    report.end(step, text(&receipt["result"]))
+    let (outcome, statuses) = (
+        text(&receipt["receipt"]["outcome"]),
+        &receipt["receipt"]["statuses"],
+    );
+    step.equal("receipt", "confirmed", &outcome);
+    report.end(step, format!("{outcome}; the provider answered {statuses}"))
 }
 
 /// Shows the month so far.
@@ -58,39 +59,47 @@ pub(super) async fn bill(
     partner: &Partner,
 ) -> anyhow::Result<()> {
     let month = SystemClock.now().month();
-    let mut step = report.step(format!("GET /api/v1/usage/statement?period={month}"));
-    let statement = partner
-        .ask(
-            Method::GET,
-            &format!("/api/v1/usage/statement?period={month}"),
-            None,
-        )
-        .await?;
+    let path = format!("/api/v1/usage/statement?period={month}");
+    let mut step = report.step(format!("GET {path}"));
+    let statement = partner.ask(Method::GET, &path, None).await?;
     let number = |name: &str| statement[name].as_u64().unwrap_or_default();
     if let Some(sandbox) = &stage.sandbox {
-        step.both(
-            "calls",
-            sandbox.counters().await?.get("api_calls"),
-            number("used"),
-        );
+        // Each connect asks for the user's identity, which is no call of the partner's.
+        let counters = sandbox.counters().await?;
+        let calls = counters
+            .get("api_calls")
+            .saturating_sub(counters.get("token_exchange"));
+        step.both("calls", calls, number("used"));
     }
-    let calls = partner
-        .ask(Method::GET, "/api/v1/calls?limit=100", None)
-        .await?;
-    let receipts = calls["calls"].as_array().map_or(0, Vec::len) as u64;
-    step.equal("receipts", number("used"), receipts);
-    let over = number("used").saturating_sub(number("included"));
+    let (used, included) = (number("used"), number("included"));
+    let over = used.saturating_sub(included);
     step.equal("beyond the included", over, number("overage_calls"));
+    step.equal("provisional", true, statement["provisional"] == true);
     let amount = number("amount_minor");
-    let currency = text(&statement["currency"]);
+    let money = format!(
+        "{} {}.{:02}",
+        text(&statement["currency"]),
+        amount / 100,
+        amount % 100
+    );
     report.end(
         step,
-        format!(
-            "{} used, {} included, {over} over: {currency} {}.{:02}",
-            number("used"),
-            number("included"),
-            amount / 100,
-            amount % 100,
-        ),
+        format!("{used} used, {included} included, {over} over: {money}"),
+    )?;
+
+    let mut step = report.step("GET /api/v1/usage?granularity=day  and the receipts");
+    let usage = partner
+        .ask(Method::GET, "/api/v1/usage?granularity=day", None)
+        .await?;
+    let counted = usage["total"]["billed"].as_u64().unwrap_or_default();
+    step.equal("usage", used, counted);
+    let calls = partner
+        .ask(Method::GET, "/api/v1/calls?billed=true&limit=100", None)
+        .await?;
+    let receipts = calls["calls"].as_array().map_or(0, Vec::len) as u64;
+    step.equal("receipts", used, receipts);
+    report.end(
+        step,
+        format!("{counted} calls that count, {receipts} receipts"),
     )
 }

@@ -35,6 +35,28 @@ pub(super) fn name(n: usize) -> String {
     format!("user-{n:03}")
 }
 
+/// Both sides' counts at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Counts {
+    /// The sandbox's.
+    pub(super) theirs: Counters,
+    /// Ours; a new process begins at zero.
+    pub(super) ours: Metrics,
+}
+
+impl Counts {
+    pub(super) async fn read(stage: &Stage) -> anyhow::Result<Self> {
+        let (theirs, ours) = (stage.sandbox()?.counters().await?, stage.metrics().await?);
+        Ok(Self { theirs, ours })
+    }
+
+    /// Refreshes since `before`: the sandbox's count and ours.
+    pub(super) fn refreshes(&self, before: &Self) -> (u64, u64) {
+        let theirs = self.theirs.since(&before.theirs, "token_refresh");
+        (theirs, self.ours.since(&before.ours, REFRESHES, REFRESHED))
+    }
+}
+
 /// Connects them all, each with a browser of its own.
 pub(super) async fn connect(
     stage: &Stage,
@@ -71,10 +93,10 @@ pub(super) async fn watch(
     report: &mut Report,
     partner: &Partner,
     fleet: &[Account],
+    before: &Counts,
 ) -> anyhow::Result<()> {
-    let sandbox = stage.sandbox()?;
     let mut step = report.step(format!("watched live for {WATCH} s"));
-    let (theirs, ours) = (sandbox.counters().await?, stage.metrics().await?);
+    let began = Counts::read(stage).await?;
     let bar = bar(report, WATCH, "seconds watched");
     let mut shortest: Option<Duration> = None;
     for _ in 0..WATCH {
@@ -92,21 +114,26 @@ pub(super) async fn watch(
         second.await;
     }
     bar.finish_and_clear();
-    let (watched, metrics) = (sandbox.counters().await?, stage.metrics().await?);
-    let refreshes = watched.since(&theirs, "token_refresh");
+    let ended = Counts::read(stage).await?;
+    let (refreshes, _) = ended.refreshes(&began);
     let shortest = shortest.context("nobody was watched")?;
     step.holds(
         "every token lived whenever we looked",
         !shortest.is_zero(),
         format!("{:.2} s at least", shortest.as_secs_f64()),
     );
-    if let Some(lead) = metrics.least(&ours, "latchkey_refresh_lead_seconds") {
+    if let Some(lead) = ended
+        .ours
+        .least(&began.ours, "latchkey_refresh_lead_seconds")
+    {
         step.holds("smallest lead", lead > 0.0, format!("{lead} s or more"));
     }
     step.equal(
         "misses",
         0,
-        metrics.since(&ours, "latchkey_refresh_missed_total", &[]),
+        ended
+            .ours
+            .since(&began.ours, "latchkey_refresh_missed_total", &[]),
     );
     // A hundred accounts over some seconds are counts that a float holds exactly.
     #[expect(clippy::cast_precision_loss, reason = "small counts")]
@@ -122,13 +149,20 @@ pub(super) async fn watch(
     )?;
 
     let mut step = report.step("tokens live for an hour again, and all is calm");
-    calm(stage, partner, fleet, &theirs, &ours).await?;
-    let (now, metrics) = (sandbox.counters().await?, stage.metrics().await?);
-    let mine = metrics.since(&ours, REFRESHES, REFRESHED);
-    step.both("refreshes", now.since(&theirs, "token_refresh"), mine);
-    step.equal("refresh_reuse", 0, now.since(&theirs, "refresh_reuse"));
-    step.equal("refresh_overlap", 0, now.since(&theirs, "refresh_overlap"));
-    report.end(step, format!("{mine} refreshes in all"))
+    let now = calm(stage, partner, fleet, Some(before)).await?;
+    let (theirs, ours) = now.refreshes(before);
+    step.both("refreshes", theirs, ours);
+    step.equal(
+        "refresh_reuse",
+        0,
+        now.theirs.since(&before.theirs, "refresh_reuse"),
+    );
+    step.equal(
+        "refresh_overlap",
+        0,
+        now.theirs.since(&before.theirs, "refresh_overlap"),
+    );
+    report.end(step, format!("{ours} refreshes in all"))
 }
 
 /// How long each token still lives.
@@ -172,40 +206,36 @@ pub(super) async fn refresh_all(partner: &Partner, fleet: &[Account]) -> anyhow:
         .await
 }
 
-/// Gives long tokens and waits until every living grant has one and both sides have counted it.
+/// Gives long tokens and waits until every living grant has one and, if asked for, both sides have counted the
+/// same refreshes since `before`. What does not settle shows in the counts.
 pub(super) async fn calm(
     stage: &Stage,
     partner: &Partner,
     fleet: &[Account],
-    theirs: &Counters,
-    ours: &Metrics,
-) -> anyhow::Result<()> {
-    let sandbox = stage.sandbox()?;
-    sandbox
+    before: Option<&Counts>,
+) -> anyhow::Result<Counts> {
+    stage
+        .sandbox()?
         .set(json!({ "access_lifetime_s": LONG_LIFE }))
         .await?;
+    let deadline = SystemClock.monotonic() + CALM;
     let minute = Duration::from_secs(60);
-    let settled = async {
-        loop {
-            let all = integrations(partner, fleet).await?;
-            let is_long = |one: &Value| {
-                let end = time(&one["expires_at"]).unwrap_or(Timestamp::from_micros(0));
-                text(&one["status"]) != "active" || SystemClock.now().until(end) > minute
-            };
-            if all.iter().all(is_long) {
-                let (now, metrics) = (sandbox.counters().await?, stage.metrics().await?);
-                let mine = metrics.since(ours, REFRESHES, REFRESHED);
-                if mine == now.since(theirs, "token_refresh") {
-                    return anyhow::Ok(());
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    loop {
+        let all = integrations(partner, fleet).await?;
+        let now = Counts::read(stage).await?;
+        let agree = before.is_none_or(|before| {
+            let (theirs, ours) = now.refreshes(before);
+            theirs == ours
+        });
+        let is_long = |one: &Value| {
+            let end = time(&one["expires_at"]).unwrap_or(Timestamp::from_micros(0));
+            text(&one["status"]) != "active" || SystemClock.now().until(end) > minute
+        };
+        let settled = agree && all.iter().all(is_long);
+        if settled || SystemClock.monotonic() > deadline {
+            return Ok(now);
         }
-    };
-    // What does not settle is shown by the comparison that follows.
-    match tokio::time::timeout(CALM, settled).await {
-        Ok(done) => done,
-        Err(_) => Ok(()),
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
