@@ -158,6 +158,15 @@ impl Engine {
         }
     }
 
+    /// Lifts the limits on time, for migrations.
+    pub(crate) async fn allow_long_statements(&self, connection: &mut AnyConnection) -> Result<()> {
+        if self.dialect == Dialect::Postgres {
+            let unlimited = "SET statement_timeout = 0; SET lock_timeout = 0";
+            connection.execute(sqlx::raw_sql(unlimited)).await?;
+        }
+        Ok(())
+    }
+
     /// Commits.
     pub(crate) async fn commit(&self, transaction: Transaction<'static, Any>) -> Result<()> {
         transaction.commit().await?;

@@ -272,7 +272,8 @@ impl Store {
         Ok(self.load_grants(&[grant]).await?.pop())
     }
 
-    /// Takes a grant for an attempt (clause 1), in a group commit; `true` if this attempt has it.
+    /// Takes a grant for an attempt (clause 1), in a group commit; `true` if this attempt has it. After an
+    /// error it may have it all the same: nothing may be sent, and the attempt is to be closed as unsent.
     pub async fn claim_grant(&self, claim: GrantClaim) -> Result<bool> {
         Ok(self.group(Write::ClaimGrant(Box::new(claim))).await?.won)
     }

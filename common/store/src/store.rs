@@ -82,10 +82,14 @@ impl Store {
 
     /// Brings the schema up to date; does nothing when it is.
     pub async fn migrate(&self) -> Result<()> {
+        let mut connection = self.engine.write.acquire().await?;
+        self.engine.allow_long_statements(&mut connection).await?;
         migrations::migrator()
-            .run(&self.engine.write)
+            .run(&mut *connection)
             .await
-            .map_err(|source| StoreError::Migrate(Arc::new(source)))
+            .map_err(|source| StoreError::Migrate(Arc::new(source)))?;
+        // Its settings are not those of the pool any more.
+        Ok(connection.close().await?)
     }
 
     /// Whether the schema is the one that this program knows; a store without a schema is not.

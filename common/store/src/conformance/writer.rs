@@ -210,6 +210,23 @@ async fn a_lost_commit_of_grants_is_resolved(t: &Fixture) {
     assert_eq!(t.store.land_grant(stale).await.unwrap(), Landed::Stale);
 }
 
+async fn connections_that_were_cut_are_replaced(t: &Fixture) {
+    let partner = t.partner().await;
+    // A file does not hang up.
+    if t.url.starts_with("postgres") {
+        t.meddle(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await;
+    }
+    let writes = (0..50).map(|_| t.store.insert_call(t.call(partner)));
+    for written in join_all(writes).await {
+        assert!(written.unwrap());
+    }
+    assert!(t.store.get_partner(partner).await.unwrap().is_some());
+}
+
 async fn writes_after_closing_are_refused(t: &Fixture) {
     let partner = t.partner().await;
     t.store.close().await;
@@ -227,6 +244,7 @@ mod every_engine {
         a_lost_commit_of_receipts_is_resolved,
         a_lost_commit_of_jobs_is_resolved,
         a_lost_commit_of_grants_is_resolved,
+        connections_that_were_cut_are_replaced,
         writes_after_closing_are_refused,
     );
 }
