@@ -8,7 +8,7 @@ use latchkey_domain::{
 };
 
 use super::{Fixture, fixture::secs};
-use crate::{CloseAttempt, GrantClaim, GrantRow, Landed, Landing};
+use crate::{CloseAttempt, GrantClaim, GrantRow, Landed, Landing, Store, StoreConfig};
 
 /// An answer to this claim's generation.
 pub(super) fn landing(t: &Fixture, claim: &GrantClaim, generation: i64) -> Landing {
@@ -63,6 +63,36 @@ async fn of_claims_made_at_once_one_wins(t: &Fixture) {
     assert_eq!(taken.first_claim_at, Some(t.now()));
     // Whoever read the row before it changed does not win either.
     assert!(!t.store.claim_grant(t.claim(&row)).await.unwrap());
+}
+
+async fn two_processes_never_share_a_grant(t: &Fixture) {
+    let clock = std::sync::Arc::clone(&t.clock) as std::sync::Arc<dyn latchkey_domain::Clock>;
+    let other = Store::open(StoreConfig::new(t.url.clone(), clock));
+    let stores = [t.store.clone(), other.await.unwrap()];
+    let partner = t.partner().await;
+    let mut claims = Vec::new();
+    for n in 0..40 {
+        let made = t.connect(partner, &format!("u{n}")).await;
+        // Each process claims each grant, in orders that cross.
+        claims.push((0, t.claim(&made.grant)));
+        claims.insert(0, (1, t.claim(&made.grant)));
+    }
+    let won = claims
+        .iter()
+        .map(|(process, claim)| stores[*process].claim_grant(claim.clone()));
+    let won = futures::future::join_all(won).await;
+    let mut winners = std::collections::HashMap::new();
+    for ((_, claim), won) in claims.iter().zip(won) {
+        if won.unwrap() {
+            assert_eq!(winners.insert(claim.grant, claim.attempt), None);
+        }
+    }
+    assert_eq!(winners.len(), 40);
+    for (grant, attempt) in winners {
+        let row = t.store.load_grant(grant).await.unwrap().unwrap().row;
+        assert_eq!(row.attempt, Some(attempt));
+    }
+    stores[1].close().await;
 }
 
 async fn an_answer_lands_by_version_alone(t: &Fixture) {
@@ -332,6 +362,7 @@ async fn a_repaired_auth_config_wakes_its_grants(t: &Fixture) {
 mod every_engine {
     super::super::on_every_engine!(
         of_claims_made_at_once_one_wins,
+        two_processes_never_share_a_grant,
         an_answer_lands_by_version_alone,
         a_landing_ends_whatever_attempt_is_open,
         closing_matches_version_and_attempt,
