@@ -95,15 +95,19 @@ impl Child {
         }
     }
 
-    /// The last lines of its log.
+    /// The last lines of its log: the warnings, if there are any.
     pub(crate) fn last_words(&self) -> String {
-        let text = self
-            .log
-            .as_ref()
-            .and_then(|path| std::fs::read(path).ok())
-            .unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
+        let log = self.log.as_ref().and_then(|path| std::fs::read(path).ok());
+        let text = String::from_utf8_lossy(log.as_deref().unwrap_or_default()).into_owned();
+        let warns = |line: &&str| {
+            ["WARN", "ERROR", "error:"]
+                .iter()
+                .any(|word| line.contains(word))
+        };
+        let mut lines: Vec<&str> = text.lines().filter(warns).collect();
+        if lines.is_empty() {
+            lines = text.lines().collect();
+        }
         let last = lines.len().saturating_sub(LAST_LINES);
         lines[last..]
             .iter()

@@ -14,7 +14,6 @@ mod steps;
 
 use std::path::PathBuf;
 
-use anyhow::anyhow;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -61,6 +60,11 @@ pub(crate) struct RealServer {
     pub(crate) call: String,
 }
 
+/// Somebody ended the demo.
+#[derive(Debug, thiserror::Error)]
+#[error("ended by {0}; nothing is left running")]
+struct Ended(&'static str);
+
 /// Runs the demo.
 ///
 /// # Errors
@@ -74,11 +78,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     };
     let mut stage = tokio::select! {
         stage = Stage::raise(catalog) => stage?,
-        why = ends.next() => return Err(anyhow!("ended by {why}")),
+        why = ends.next() => return Err(Ended(why).into()),
     };
     let mut outcome = tokio::select! {
         done = steps::walk(&mut stage, &mut report, &options.provider) => done,
-        why = ends.next() => Err(anyhow!("ended by {why}")),
+        why = ends.next() => Err(Ended(why).into()),
     };
     if let Ok(partner) = &outcome
         && options.keep
@@ -89,10 +93,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     if outcome.is_ok() {
         outcome = tokio::select! {
             stopped = steps::stop(&mut stage, &mut report) => stopped.and(outcome),
-            why = ends.next() => Err(anyhow!("ended by {why}")),
+            why = ends.next() => Err(Ended(why).into()),
         };
     }
-    let words = if outcome.is_err() {
+    let broke = outcome.as_ref().is_err_and(|error| !error.is::<Ended>());
+    let words = if broke {
         stage.last_words()
     } else {
         String::new()

@@ -9,13 +9,15 @@ use tokio::{
 };
 
 /// SIGTERM, Ctrl-C and, if asked for, the end of standard input. Listening begins when this is made, so that
-/// no signal is lost between one wait and the next. Standard input counts only as the first reason: whoever
-/// sends a signal and then waits closes it as well.
+/// no signal is lost between one wait and the next. Whoever sends a signal and then waits closes standard input
+/// as well: the two together, in whichever order they are seen, are one reason.
 #[derive(Debug)]
 pub(crate) struct Ends {
     terminate: Signal,
     interrupt: Signal,
     eof: Option<oneshot::Receiver<()>>,
+    /// Standard input ended, and the signal that may go with it was not seen yet.
+    owed: bool,
 }
 
 impl Ends {
@@ -29,24 +31,32 @@ impl Ends {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             eof: until_eof.then(end_of_stdin),
+            owed: false,
         })
     }
 
     /// Waits for the next reason.
     pub(crate) async fn next(&mut self) -> &'static str {
-        let eof = async {
-            match &mut self.eof {
-                Some(eof) => eof.await,
-                None => std::future::pending().await,
-            }
+        if std::mem::take(&mut self.owed) {
+            self.signal().await;
+        }
+        let Some(mut eof) = self.eof.take() else {
+            return self.signal().await;
         };
-        let why = tokio::select! {
+        tokio::select! {
+            signal = self.signal() => signal,
+            _ = &mut eof => {
+                self.owed = true;
+                "the end of standard input"
+            }
+        }
+    }
+
+    async fn signal(&mut self) -> &'static str {
+        tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "Ctrl-C",
-            _ = eof => "the end of standard input",
-        };
-        self.eof = None;
-        why
+        }
     }
 }
 
