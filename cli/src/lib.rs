@@ -24,6 +24,9 @@ mod settings;
 /// Parses the arguments, does what they ask, and says how it went.
 pub fn run() -> ExitCode {
     let arguments = commands::Cli::parse();
+    // Crash points named in FAILPOINTS, in builds for the fault tests alone.
+    #[cfg(feature = "fault")]
+    let _points = fail::FailScenario::setup();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

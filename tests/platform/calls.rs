@@ -53,6 +53,7 @@ async fn the_minute_limit_says_when_to_come_back() {
     server.sandbox_config(&sandbox).await;
     let partner = server.partner("small").await;
     partner.connected("user-1").await;
+    let before = sandbox.count("api_calls").await;
     let answers =
         join_all((0..8).map(|_| partner.call("GET", "/sandbox/profile", "user-1", &[], None)))
             .await;
@@ -66,7 +67,7 @@ async fn the_minute_limit_says_when_to_come_back() {
     }
     assert_eq!(
         sandbox.count("api_calls").await,
-        5,
+        before + 5,
         "what was held back did not go out"
     );
     let accepted = partner

@@ -13,24 +13,20 @@ async fn commands_work_beside_a_server_and_without_one() {
     let listed = server.command(&["partner", "list"], "").await;
     assert!(listed.stdout.contains(&partner.id), "{listed:?}");
 
-    let made = server
-        .command(&["keys", "create", "--partner", &partner.id], "")
-        .await;
+    let made = server.command(&["keys", "create", &partner.id], "").await;
     assert_eq!(made.code, 0, "{made:?}");
     let made = made.json();
     let (id, key) = (
-        made["key_id"].as_str().unwrap(),
+        made["id"].as_str().unwrap(),
         made["key"].as_str().unwrap(),
     );
-    let keys = server
-        .command(&["keys", "list", "--partner", &partner.id], "")
-        .await;
+    let keys = server.command(&["keys", "list", &partner.id], "").await;
     assert!(
         keys.stdout.contains(id) && !keys.stdout.contains(key),
         "{keys:?}"
     );
     let revoked = server
-        .command(&["keys", "revoke", "--partner", &partner.id, id], "")
+        .command(&["keys", "revoke", &partner.id, id], "")
         .await;
     assert_eq!(revoked.code, 0, "{revoked:?}");
 

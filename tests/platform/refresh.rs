@@ -70,7 +70,7 @@ async fn short_tokens_stay_fresh() {
 /// One error of the token endpoint while the access token lives fails no call; the grant heals.
 #[tokio::test]
 async fn an_error_of_the_token_endpoint_fails_no_call_while_the_token_lives() {
-    let sandbox = Sandbox::start(&["access_lifetime_s=60", "rotation=none"]).await;
+    let sandbox = Sandbox::start(&["access_lifetime_s=20", "rotation=none"]).await;
     let server = Server::start(ServerOptions::default().quick()).await;
     server.sandbox_config(&sandbox).await;
     let partner = server.partner("test").await;
@@ -94,7 +94,7 @@ async fn an_error_of_the_token_endpoint_fails_no_call_while_the_token_lives() {
             .data();
     }
     assert_eq!(partner.integration(&account).await["status"], "active");
-    // Presented again after the doubt has settled.
+    // The catalogue says that it rotates, so it is presented again when the token is about to end.
     sandbox.wait("token_refresh", 1).await;
 }
 

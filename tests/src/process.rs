@@ -44,6 +44,8 @@ pub fn binary() -> PathBuf {
 #[derive(Debug)]
 pub struct Child {
     process: Process,
+    // Held, because `wait` would close it, and that asks a server started with --until-eof to stop.
+    _stdin: tokio::process::ChildStdin,
     stdout: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
     stderr: Arc<Mutex<String>>,
     reader: JoinHandle<()>,
@@ -73,6 +75,7 @@ impl Child {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut process = command.spawn().expect("the command starts");
+        let stdin = process.stdin.take().expect("piped");
         let stdout = BufReader::new(process.stdout.take().expect("piped")).lines();
         let mut lines = BufReader::new(process.stderr.take().expect("piped")).lines();
         let stderr = Arc::new(Mutex::new(String::new()));
@@ -86,6 +89,7 @@ impl Child {
         });
         Self {
             process,
+            _stdin: stdin,
             stdout,
             stderr,
             reader,

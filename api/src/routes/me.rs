@@ -82,7 +82,8 @@ pub(crate) async fn get_me(
         },
         tier: row.plan.clone(),
         usage: Calls {
-            current: api.months.used(&api, partner.id).await?,
+            // Live, unlike the headers' count: this is where a partner looks.
+            current: api.ctx.store.billed_calls(partner.id, api.ctx.now().month_start(0)).await?,
             limit: limit.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX)),
         },
         integrations: integrations.iter().map(Connected::of).collect(),

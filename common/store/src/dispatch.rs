@@ -121,6 +121,15 @@ impl Store {
         .await
     }
 
+    /// Ends the claims of all running jobs, for the one process of the embedded engine before it runs any:
+    /// whoever held them is dead, so nobody need wait for their leases.
+    pub async fn release_running_jobs(&self, now: Timestamp) -> Result<u64> {
+        Sql::new("UPDATE jobs SET lease_until = $1 WHERE state = 'running' AND lease_until > $1")
+            .bind(&now)
+            .run(&self.engine.write)
+            .await
+    }
+
     /// Puts jobs whose claim ran out back into the queue (their worker died); returns them.
     pub async fn requeue_stuck_jobs(&self, now: Timestamp, limit: u32) -> Result<Vec<JobRef>> {
         // The claim goes too: a worker that only seemed dead must not end the job any more.

@@ -8,7 +8,7 @@
 //!
 //! An *unsafe* request (anything but GET, HEAD, OPTIONS) goes out once: its receipt says `sent` before it
 //! leaves, and whoever finds that receipt without an outcome does not send again. It is *repeatable* all the
-//! same where the service honours an idempotency key, which is then the call's id.
+//! same where the caller gave an idempotency key that the service honours.
 //!
 //! | file | what it does |
 //! | --- | --- |
@@ -141,7 +141,7 @@ impl<'a> Call<'a> {
     async fn steps(&self) -> Step<Ended> {
         let with = self.with().await?;
         let (provider, service) = self.entry(&with)?;
-        let repeatable = !self.request.is_unsafe() || service.idempotency_header.is_some();
+        let repeatable = !self.request.is_unsafe() || self.key(service).is_some();
         let slot = ledger::slot(self, repeatable).await?;
         let asked = self.ctx.clock.monotonic();
         let fresh = self.fresh(&with).await?;
@@ -268,6 +268,14 @@ impl<'a> Call<'a> {
         })
     }
 
+    /// The caller's idempotency key, if it gave one that the service honours: then sending twice acts once.
+    fn key(&self, service: &Service) -> Option<&str> {
+        let wanted = service.idempotency_header.as_ref()?;
+        let mut given = self.request.headers.iter();
+        let found = given.find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, key)| key.as_str())
+    }
+
     /// The request with this token in place.
     fn build(
         &self,
@@ -275,18 +283,12 @@ impl<'a> Call<'a> {
         service: &Service,
         fresh: &FreshToken,
     ) -> Result<HttpRequest, Fault> {
-        let id = self.kind.call.to_string();
-        let given = service
-            .idempotency_header
-            .as_ref()
-            .and_then(|name| self.headers.get(name));
         let call = OutgoingCall {
             method: self.method.clone(),
             target: &self.target,
             headers: self.headers.clone(),
             body: self.body.clone(),
-            // The partner's own key, if it sent one, is among the headers.
-            idempotency_key: (given.is_none() && self.request.is_unsafe()).then_some(&id),
+            idempotency_key: self.key(service),
         };
         let vars = with
             .client
