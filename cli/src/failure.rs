@@ -34,7 +34,9 @@ pub(crate) fn tell(error: &Error) -> ExitCode {
 }
 
 fn code(error: &Error) -> u8 {
-    let wrongly = error.chain().any(|cause| cause.is::<AskedWrongly>());
+    let wrongly = error
+        .chain()
+        .any(<dyn std::error::Error>::is::<AskedWrongly>);
     if wrongly { ASKED_WRONGLY } else { FAILED }
 }
 

@@ -44,13 +44,13 @@ impl Place {
         for (name, value) in further {
             flags.extend(value.clone().map(|value| (*name, value)));
         }
-        Config::load(self.config.as_deref(), &flags).map_err(asked)
+        Config::load(self.config.as_deref(), &flags).map_err(|error| asked(&error))
     }
 }
 
 /// Settings that do not read are a request that cannot be right.
-fn asked(error: ConfigError) -> anyhow::Error {
-    let text = match &error {
+fn asked(error: &ConfigError) -> anyhow::Error {
+    let text = match error {
         ConfigError::Read(source) => format!("{error}: {source}"),
         ConfigError::Invalid { .. } => error.to_string(),
     };

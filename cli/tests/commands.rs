@@ -1,6 +1,8 @@
 //! The commands as somebody types them: what they print, and how they exit. (That this package has a test of
 //! this kind also makes `cargo test` build the binary, which the whole-platform tests run.)
 
+#![expect(clippy::unwrap_used, reason = "a failure is a panic")]
+
 use std::{
     io::{Read, Write},
     path::Path,

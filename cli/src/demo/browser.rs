@@ -81,9 +81,8 @@ impl Browser {
     ) -> anyhow::Result<Page> {
         for (name, value) in fill {
             let field = form.fields.iter_mut().find(|(n, _)| n == name);
-            field
-                .with_context(|| format!("{} has no field '{name}'", page.named()))?
-                .1 = (*value).to_owned();
+            let field = field.with_context(|| format!("{} has no field '{name}'", page.named()))?;
+            (*value).clone_into(&mut field.1);
         }
         if let Some(value) = press {
             let button = form.buttons.iter().find(|(_, v)| v == value).cloned();
@@ -166,7 +165,7 @@ impl Jar {
             for attribute in parts {
                 match attribute.split_once('=') {
                     Some((key, value)) if key.eq_ignore_ascii_case("path") => {
-                        value.clone_into(&mut path)
+                        value.clone_into(&mut path);
                     }
                     Some((key, value)) if key.eq_ignore_ascii_case("max-age") => {
                         ended |= value.parse::<i64>().is_ok_and(|seconds| seconds <= 0);

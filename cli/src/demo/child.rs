@@ -109,10 +109,9 @@ impl Child {
             lines = text.lines().collect();
         }
         let last = lines.len().saturating_sub(LAST_LINES);
-        lines[last..]
-            .iter()
-            .map(|line| format!("\n  {}: {line}", self.name))
-            .collect()
+        lines[last..].iter().fold(String::new(), |words, line| {
+            words + "\n  " + self.name + ": " + line
+        })
     }
 
     /// Sends it a signal.

@@ -128,6 +128,10 @@ fn kept(stage: &Stage, report: &Report, partner: &steps::Kept) -> anyhow::Result
         }));
     }
     let url = &stage.run.public_url;
+    let (path, whose) = match &partner.account {
+        Some(account) => ("sandbox/profile", format!(" -H 'X-Account-Id: {account}'")),
+        None => ("me", String::new()),
+    };
     output::line(&format!(
         "\nLeft running until Ctrl-C:\n\
          \x20 API        {url}   docs: {url}/docs\n\
@@ -135,7 +139,7 @@ fn kept(stage: &Stage, report: &Report, partner: &steps::Kept) -> anyhow::Result
          \x20 Provider   {}\n\
          \x20 Key        {}\n\
          \x20 Directory  {}\n\n\
-         \x20 curl -H 'Authorization: Bearer {}' {url}/api/v1/me",
+         \x20 curl -H 'Authorization: Bearer {}'{whose} {url}/api/v1/{path}",
         stage.run.admin_url,
         sandbox.as_deref().unwrap_or("the real one"),
         partner.key,

@@ -233,7 +233,7 @@ mod tests {
         .unwrap();
         assert_eq!(to.as_str(), "http://a.example/next");
         assert_eq!(
-            refresh(r#"<META HTTP-EQUIV=Refresh content=1>"#, &page),
+            refresh("<META HTTP-EQUIV=Refresh content=1>", &page),
             Some(page)
         );
     }

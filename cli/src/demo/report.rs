@@ -19,6 +19,7 @@ const ANSWERED_WIDTH: usize = 50;
 pub(crate) struct Report {
     json: bool,
     paint: Paint,
+    clock: SystemClock,
     began: Duration,
     steps: usize,
     agreed: usize,
@@ -47,9 +48,10 @@ struct Check {
 
 impl Step {
     /// Compares a value with what it must be.
-    pub(crate) fn equal<T: Display + PartialEq>(&mut self, what: &str, expected: T, found: T) {
+    pub(crate) fn equal(&mut self, what: &str, expected: impl Display, found: impl Display) {
+        let (expected, found) = (expected.to_string(), found.to_string());
         let agrees = expected == found;
-        self.note(what, expected.to_string(), found.to_string(), agrees, false);
+        self.note(what, expected, found, agrees, false);
     }
 
     /// Compares how much a counter has grown with how much it must have.
@@ -100,11 +102,11 @@ impl Step {
 impl Report {
     /// An empty report; with `json` every line is an object.
     pub(crate) fn new(json: bool) -> Self {
-        let (paint, began) = (Paint::stdout(), SystemClock.monotonic());
         Self {
             json,
-            paint,
-            began,
+            paint: Paint::stdout(),
+            clock: SystemClock,
+            began: SystemClock.monotonic(),
             steps: 0,
             agreed: 0,
             disagreed: 0,
@@ -139,7 +141,7 @@ impl Report {
     pub(crate) fn step(&self, asked: impl Into<String>) -> Step {
         Step {
             asked: asked.into(),
-            began: SystemClock.monotonic(),
+            began: self.clock.monotonic(),
             took: None,
             checks: Vec::new(),
         }
@@ -147,27 +149,25 @@ impl Report {
 
     /// Ends a step with what came back.
     pub(crate) fn end(&mut self, step: Step, answered: impl AsRef<str>) -> anyhow::Result<()> {
-        self.count(&step.checks);
-        let took = step
-            .took
-            .unwrap_or_else(|| SystemClock.monotonic().saturating_sub(step.began));
+        let Step {
+            asked,
+            began,
+            took,
+            checks,
+        } = step;
+        let answered = answered.as_ref();
+        self.count(&checks);
+        let took = took.unwrap_or_else(|| self.clock.monotonic().saturating_sub(began));
         if self.json {
             return output::json(&json!({
-                "step": self.steps, "asked": step.asked, "answered": answered.as_ref(),
-                "took_ms": millis(took), "checks": step.checks,
+                "step": self.steps, "asked": asked, "answered": answered,
+                "took_ms": millis(took), "checks": checks,
             }));
         }
-        output::line(&line(
-            self.steps,
-            &step.asked,
-            answered.as_ref(),
-            took,
-            self.paint,
-        ))?;
-        for text in checks(&step.checks, self.paint) {
-            output::line(&text)?;
-        }
-        Ok(())
+        output::line(&line(self.steps, &asked, answered, took, self.paint))?;
+        shown_checks(&checks, self.paint)
+            .iter()
+            .try_for_each(|text| output::line(text))
     }
 
     fn count(&mut self, checks: &[Check]) {
@@ -179,7 +179,7 @@ impl Report {
 
     /// Ends the report; a program reads one last object.
     pub(crate) fn close(&self, failure: Option<&anyhow::Error>) -> anyhow::Result<()> {
-        let took = SystemClock.monotonic().saturating_sub(self.began);
+        let took = self.clock.monotonic().saturating_sub(self.began);
         if self.json {
             return output::json(&json!({
                 "done": failure.is_none(), "steps": self.steps, "agreed": self.agreed,
@@ -214,7 +214,7 @@ fn line(n: usize, asked: &str, answered: &str, took: Duration, paint: Paint) -> 
 }
 
 /// The comparisons that agree on few lines, each other on its own.
-fn checks(all: &[Check], paint: Paint) -> Vec<String> {
+fn shown_checks(all: &[Check], paint: Paint) -> Vec<String> {
     const WIDTH: usize = 108;
     let mut lines: Vec<String> = Vec::new();
     for check in all.iter().filter(|check| check.agrees) {
@@ -282,7 +282,7 @@ mod tests {
         step.both("refreshes", 5, 5);
         step.equal("misses", 0, 3);
         step.holds("a receipt", true, "revoked");
-        let lines = checks(&step.checks, Paint::plain());
+        let lines = shown_checks(&step.checks, Paint::plain());
         assert_eq!(
             lines,
             [

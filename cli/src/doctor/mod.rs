@@ -102,8 +102,8 @@ pub(crate) async fn examine(subject: &Subject) -> Vec<Finding> {
         place::catalog(subject),
         place::egress(subject),
     ];
-    findings.extend(running::findings(subject, &server).await);
-    findings.extend(store::findings(subject, &server).await);
+    findings.extend(running::findings(subject, server.as_ref()).await);
+    findings.extend(store::findings(subject, server.is_some()).await);
     findings
 }
 

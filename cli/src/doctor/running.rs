@@ -12,41 +12,31 @@ use crate::{
 
 /// Who uses the data directory.
 #[derive(Debug)]
-pub(super) enum Server {
-    /// Nobody.
-    None,
-    /// A server, and what its `/readyz` says (or nothing, if it does not answer).
-    Some {
-        run: Option<RunFile>,
-        ready: Option<Answer>,
-    },
+pub(super) struct Server {
+    /// What it tells of itself.
+    run: Option<RunFile>,
+    /// What its `/readyz` says, if it answers.
+    ready: Option<Answer>,
 }
 
-impl Server {
-    /// Whether somebody holds the directory.
-    pub(super) const fn is_some(&self) -> bool {
-        matches!(self, Self::Some { .. })
-    }
-}
-
-/// Looks who uses the directory, without making it.
-pub(super) async fn look(subject: &Subject) -> Server {
+/// Looks who uses the directory, if somebody does, without making it.
+pub(super) async fn look(subject: &Subject) -> Option<Server> {
     let path = &subject.config.data_dir;
     // A directory without a lock file was never used; looking must not make one.
     if !path.join("lock").exists() {
-        return Server::None;
+        return None;
     }
     match DataDir::lock(path) {
         Err(StartError::InUse { .. }) => {}
         // Free, or not usable: `data-dir` says which.
-        Ok(_) | Err(_) => return Server::None,
+        Ok(_) | Err(_) => return None,
     }
     let run = RunFile::read(path).ok().flatten();
     let ready = match &run {
         Some(run) => get(&format!("{}/readyz", run.admin_url)).await,
         None => None,
     };
-    Server::Some { run, ready }
+    Some(Server { run, ready })
 }
 
 async fn get(url: &str) -> Option<Answer> {
@@ -55,18 +45,16 @@ async fn get(url: &str) -> Option<Answer> {
 }
 
 /// What a server that runs says of itself, or whether one could start.
-pub(super) async fn findings(subject: &Subject, server: &Server) -> Vec<Finding> {
+pub(super) async fn findings(subject: &Subject, server: Option<&Server>) -> Vec<Finding> {
     match server {
-        Server::None => vec![
+        None => vec![
             Finding::ok("server", "none runs on this data directory"),
             address(subject),
             public_url(subject, None).await,
         ],
-        Server::Some { run, ready } => {
-            vec![
-                self::ready(run.as_ref(), ready.as_ref()),
-                public_url(subject, run.as_ref()).await,
-            ]
+        Some(Server { run, ready }) => {
+            let ready = self::ready(run.as_ref(), ready.as_ref());
+            vec![ready, public_url(subject, run.as_ref()).await]
         }
     }
 }
@@ -195,7 +183,7 @@ mod tests {
 
     async fn states(subject: &Subject) -> Vec<(&'static str, State)> {
         let server = look(subject).await;
-        findings(subject, &server)
+        findings(subject, server.as_ref())
             .await
             .iter()
             .map(|f| (f.check, f.state))

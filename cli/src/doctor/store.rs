@@ -10,14 +10,13 @@ use latchkey_telemetry::Metrics;
 use crate::doctor::{
     Finding, Subject, chain,
     place::{self, EGRESS},
-    running::Server,
 };
 
 /// The name under which the simulated provider stands in the catalogue.
 const SANDBOX: &str = "sandbox";
 
-/// The findings about the store.
-pub(super) async fn findings(subject: &Subject, server: &Server) -> Vec<Finding> {
+/// The findings about the store; one that a server uses is left to it.
+pub(super) async fn findings(subject: &Subject, in_use: bool) -> Vec<Finding> {
     let path = subject.database();
     let shown = path.display();
     if !path.exists() {
@@ -26,7 +25,7 @@ pub(super) async fn findings(subject: &Subject, server: &Server) -> Vec<Finding>
             format!("{shown} is not there yet; the first start makes it"),
         )];
     }
-    if server.is_some() {
+    if in_use {
         return vec![Finding::ok(
             "store",
             format!("{shown} is in use; the check 'server' tells how it is"),
@@ -146,7 +145,7 @@ mod tests {
     }
 
     async fn states(subject: &Subject) -> Vec<(&'static str, State)> {
-        findings(subject, &Server::None)
+        findings(subject, false)
             .await
             .iter()
             .map(|f| (f.check, f.state))

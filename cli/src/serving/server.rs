@@ -77,7 +77,10 @@ impl Server {
         }
         if roles.contains(&Role::Scheduler) {
             let scheduler = latchkey_scheduler::run(context.clone());
-            first.spawn(role("scheduler", async { Ok(scheduler.await) }));
+            first.spawn(role("scheduler", async {
+                scheduler.await;
+                Ok(())
+            }));
         }
         if roles.contains(&Role::Worker) {
             let worker = latchkey_worker::run(context.clone());

@@ -37,7 +37,7 @@ pub(super) async fn waiting(
     let answer = partner.call(PROFILE, USER, None).await?;
     let data = partner::data(&answer)?;
     step.took(answer.took);
-    step.equal("it is", USER, &text(&data["sub"]));
+    step.equal("it is", USER, text(&data["sub"]));
     let calls = stage
         .sandbox()?
         .counters()

@@ -157,11 +157,11 @@ pub(super) async fn connect(
         .landed(&id, if person { PERSON } else { MACHINE })
         .await?;
     let of = |name: &str| landing.get(name).cloned().unwrap_or_default();
-    step.equal("status", "success", &of("status"));
-    step.equal("account_id", account.external.as_str(), &of("account_id"));
+    step.equal("status", "success", of("status"));
+    step.equal("account_id", account.external.as_str(), of("account_id"));
     let path = format!("/api/v1/accounts/{}/connect/{id}", account.id);
     let after = partner.ask(Method::GET, &path, None).await?;
-    step.equal("session", "completed", &text(&after["status"]));
+    step.equal("session", "completed", text(&after["status"]));
     if let Some(sandbox) = &stage.sandbox {
         let now = sandbox.counters().await?;
         step.equal(
@@ -177,7 +177,7 @@ pub(super) async fn connect(
 
     let mut step = report.step("GET /api/v1/accounts/…/integrations");
     let integration = account.integration(partner, provider).await?;
-    step.equal("status", "active", &text(&integration["status"]));
+    step.equal("status", "active", text(&integration["status"]));
     report.end(
         step,
         format!("{provider} as {}", text(&integration["account_label"])),

@@ -22,13 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// Why a grant may need its user again after this.
 const REASON: &str = "rotation_outcome_unknown";
 
-/// Kills, starts, and waits until every grant is settled.
+/// Kills, starts, and waits until every grant is settled; gives an account whose grant lives.
 pub(super) async fn crash(
     stage: &mut Stage,
     report: &mut Report,
     partner: &Partner,
     fleet: &[Account],
-) -> anyhow::Result<()> {
+) -> anyhow::Result<String> {
     let before = kill(stage, report, partner, fleet).await?;
     let started = start(stage, report).await?;
 
@@ -59,7 +59,14 @@ pub(super) async fn crash(
     // Ada's is one more.
     step.both("living grants", alive, active + 1);
     step.equal("in doubt", 0, now.ours.sum("latchkey_grants_in_doubt", &[]));
-    report.end(step, format!("{alive} grants live at the provider"))
+    report.end(step, format!("{alive} grants live at the provider"))?;
+    let living = fleet
+        .iter()
+        .zip(&settled)
+        .find(|(_, one)| one["status"] == "active");
+    Ok(living
+        .map(|(account, _)| account.external.clone())
+        .unwrap_or_default())
 }
 
 /// Kills the server while answers are on the way; gives the sandbox's counters from before.

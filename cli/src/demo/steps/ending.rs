@@ -35,7 +35,7 @@ pub(super) async fn disconnect(
 
     let mut step = report.step("GET /api/v1/jobs/…  the receipt of the revocation");
     let (receipt, _) = partner.job(&job, PATIENCE).await?;
-    step.equal("job", "completed", &text(&receipt["status"]));
+    step.equal("job", "completed", text(&receipt["status"]));
     if let (Some(before), Some(sandbox)) = (before, &stage.sandbox) {
         let now = sandbox.counters().await?;
         step.equal(

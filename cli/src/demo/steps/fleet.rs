@@ -31,7 +31,7 @@ const MOST_PER_LIFE: f64 = 3.0;
 const CALM: Duration = Duration::from_secs(30);
 
 /// The external id of an account.
-pub(super) fn name(n: usize) -> String {
+fn name(n: usize) -> String {
     format!("user-{n:03}")
 }
 

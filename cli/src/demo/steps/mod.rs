@@ -21,8 +21,8 @@ use crate::{
 pub(crate) struct Kept {
     /// A partner's key.
     pub(crate) key: String,
-    /// The external id of an account that is connected.
-    pub(crate) account: String,
+    /// The external id of an account that is connected, if one still is.
+    pub(crate) account: Option<String>,
 }
 
 /// The end user whom the demo is about.
@@ -58,13 +58,13 @@ pub(crate) async fn walk(
     let fleet = fleet::connect(stage, report, &partner).await?;
     fleet::watch(stage, report, &partner, &fleet, &before).await?;
     report.part("kill -9 in the middle of refreshes")?;
-    crash::crash(stage, report, &partner, &fleet).await?;
+    let living = crash::crash(stage, report, &partner, &fleet).await?;
     report.part("Leaving, and paying")?;
     ending::disconnect(stage, report, &partner, "sandbox", &ada).await?;
     ending::bill(stage, report, &partner).await?;
     Ok(Kept {
         key: partner.key,
-        account: fleet::name(0),
+        account: Some(living),
     })
 }
 

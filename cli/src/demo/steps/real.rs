@@ -52,7 +52,7 @@ pub(super) async fn walk(
     ending::bill(stage, report, &partner).await?;
     Ok(Kept {
         key: partner.key,
-        account: USER.to_owned(),
+        account: None,
     })
 }
 
@@ -99,6 +99,6 @@ async fn refresh(
     let path = format!("/api/v1/accounts/{account}/integrations/{provider}/refresh");
     let asked = partner.ask(Method::POST, &path, None).await?;
     let (job, _) = partner.job(&text(&asked["job_id"]), PATIENCE).await?;
-    step.equal("job", "completed", &text(&job["status"]));
+    step.equal("job", "completed", text(&job["status"]));
     report.end(step, text(&job["status"]))
 }
