@@ -65,7 +65,7 @@ impl End {
                 (None, Some(reason)) => NotFresh::Operator {
                     reason: reason.clone(),
                 },
-                (None, None) => unavailable(closed.retry_at.unwrap_or(now)),
+                (None, None) => unavailable(closed.again_at.unwrap_or(now)),
             },
             Self::Blocked(blocked) => blocked.clone().into(),
             Self::Store(error) => NotFresh::Store(error.clone()),
@@ -93,10 +93,10 @@ pub(super) struct Claimed {
 }
 
 /// Everything that sending needs, made before the claim: what fails on our side fails without one.
-struct Prepared {
-    client: Arc<OauthClient>,
-    current: FreshToken,
-    request: HttpRequest,
+pub(super) struct Prepared {
+    pub(super) client: Arc<OauthClient>,
+    pub(super) current: FreshToken,
+    pub(super) request: HttpRequest,
 }
 
 impl Protocol {
@@ -111,7 +111,7 @@ impl Protocol {
         }
     }
 
-    async fn claim(
+    pub(super) async fn claim(
         &self,
         loaded: LoadedGrant,
         need: Need,
@@ -231,7 +231,7 @@ impl Protocol {
                     let class = refusal.class_after(claimed.row.failures);
                     let mut failure = Failure::refused(&refusal, class);
                     if class == Class::Operator {
-                        failure.paused = self.pause(&client, &refusal).await;
+                        failure.paused = self.pause(&claimed.row, &client, &refusal).await;
                     }
                     failure
                 }
@@ -247,7 +247,7 @@ impl Protocol {
         self.close(&claimed, failure).await
     }
 
-    fn read(
+    pub(super) fn read(
         &self,
         claimed: &Claimed,
         client: &OauthClient,
@@ -271,20 +271,20 @@ impl Protocol {
 
     /// Pauses the auth config that the provider refused, unless its credentials are others by now. Says why
     /// it is paused.
-    async fn pause(&self, client: &OauthClient, refusal: &TokenError) -> Option<String> {
+    async fn pause(
+        &self,
+        row: &GrantRow,
+        client: &OauthClient,
+        refusal: &TokenError,
+    ) -> Option<String> {
         let used = &client.config;
-        let current = self
-            .ctx
-            .store
-            .get_auth_config(used.partner_id, used.id)
-            .await;
-        match current {
-            Ok(Some(row)) if row.version == used.version => {
-                crate::client::pause(&self.ctx, client, &refusal.code).await;
-                Some(refusal.code.clone())
-            }
-            _ => None,
+        let current = self.ctx.store.get_auth_config(used.partner_id, used.id).await;
+        self.clients.forget(row.partner_id, row.auth_config_id).await;
+        if current.ok().flatten().is_none_or(|current| current.version != used.version) {
+            return None;
         }
+        crate::client::pause(&self.ctx, client, &refusal.code).await;
+        Some(refusal.code.clone())
     }
 }
 

@@ -39,8 +39,8 @@ pub(super) struct Closed {
     pub(super) dead: Option<DeadReason>,
     /// Why the auth config is paused now, if it is.
     pub(super) paused: Option<String>,
-    /// The cool-down.
-    pub(super) retry_at: Option<Timestamp>,
+    /// When it makes sense to try again: the end of the cool-down, or of the doubt's quiet time.
+    pub(super) again_at: Option<Timestamp>,
 }
 
 impl Protocol {
@@ -55,13 +55,13 @@ impl Protocol {
             .until_stored("attempt not closed", false, || {
                 let write = self.closing(claimed, &failure, closing, backoff);
                 async {
-                    let retry_at = write.retry_at;
+                    let again_at = write.due_at;
                     let written = self.ctx.store.close_attempt(write).await;
-                    written.map(|written| (written, retry_at))
+                    written.map(|written| (written, again_at))
                 }
             })
             .await;
-        let Some((written, retry_at)) = written else {
+        let Some((written, again_at)) = written else {
             // The next process closes it, in doubt.
             return End::Crashed;
         };
@@ -83,7 +83,7 @@ impl Protocol {
         End::Closed(Closed {
             dead: closing.dead,
             paused: failure.paused,
-            retry_at,
+            again_at,
         })
     }
 

@@ -27,13 +27,18 @@ const MAGIC: &[u8] = b"latchkey journal 1\n";
 /// Only the owner reads it, sealed as it is.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
-/// Names tried before a journal cannot be made: another process can take one away only while it is empty.
-const CREATE_TRIES: u32 = 10;
+/// The ending of a journal's name.
+const JOURNAL: &str = "jrn";
+/// The ending of one that is being made.
+const FRESH: &str = "new";
+/// Tries before a journal cannot be made: another process can take one away only in the moment between its
+/// making and its lock, and is done with it in microseconds.
+const CREATE_TRIES: u32 = 1000;
 
 /// A journal that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} journal {}", path.display())]
-pub struct JournalError {
+pub(super) struct JournalError {
     /// What was tried.
     action: &'static str,
     /// The file or directory.
@@ -98,29 +103,21 @@ impl Journal {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(DIR_MODE);
         builder.create(dir).map_err(failed("make", dir))?;
-        let path = dir.join(format!("{holder}.jrn"));
-        for _ in 0..CREATE_TRIES {
-            let file = open_locked(&path, FlockOperation::LockExclusive)
-                .map_err(failed("create", &path))?;
-            // Until it has its first bytes, a process that adopts journals may take it for a dead one's.
-            if !is_still_at(&file, &path).map_err(failed("create", &path))? {
-                continue;
-            }
-            begin(&file).map_err(failed("allocate", &path))?;
-            sync_dir(dir).map_err(failed("sync", dir))?;
-            let state = State {
-                file: Arc::new(file),
-                tail: MAGIC.len() as u64,
-                next: 0,
-                kept: BTreeMap::new(),
-            };
-            return Ok(Self {
-                path,
-                state: Mutex::new(state),
-                syncing: tokio::sync::Mutex::default(),
-            });
-        }
-        Err(failed("create", &path)(io::ErrorKind::AlreadyExists.into()))
+        let path = dir.join(format!("{holder}.{JOURNAL}"));
+        let file = begin(&path).map_err(failed("create", &path))?;
+        fs::rename(path.with_extension(FRESH), &path).map_err(failed("create", &path))?;
+        sync_dir(dir).map_err(failed("sync", dir))?;
+        let state = State {
+            file: Arc::new(file),
+            tail: MAGIC.len() as u64,
+            next: 0,
+            kept: BTreeMap::new(),
+        };
+        Ok(Self {
+            path,
+            state: Mutex::new(state),
+            syncing: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Appends an answer, before it is written to the store. The write goes to the page cache and takes
@@ -198,10 +195,7 @@ impl Journal {
 
     /// Replaces the file by one with only those entries that still wait. A crash leaves the old or the new.
     fn rewrite(&self, state: &mut State) -> io::Result<()> {
-        let fresh = self.path.with_extension("jrn.new");
-        drop(fs::remove_file(&fresh));
-        let file = open_locked(&fresh, FlockOperation::NonBlockingLockExclusive)?;
-        begin(&file)?;
+        let file = begin(&self.path)?;
         let mut tail = MAGIC.len() as u64;
         for kept in state.kept.values() {
             file.write_all_at(&kept.record, tail)?;
@@ -212,7 +206,7 @@ impl Journal {
         if must_last {
             file.sync_all()?;
         }
-        fs::rename(&fresh, &self.path)?;
+        fs::rename(self.path.with_extension(FRESH), &self.path)?;
         state.file = Arc::new(file);
         state.tail = tail;
         if must_last && let Some(dir) = self.path.parent() {
@@ -241,7 +235,6 @@ pub(super) struct Orphan {
 impl Orphan {
     /// Takes the file away, after its entries landed and its attempts were closed.
     pub(super) fn remove(self) -> Result<(), JournalError> {
-        drop(fs::remove_file(self.path.with_extension("jrn.new")));
         fs::remove_file(&self.path).map_err(failed("remove", &self.path))
     }
 }
@@ -256,14 +249,16 @@ pub(super) fn adopt(dir: &Path) -> Result<Vec<Orphan>, JournalError> {
     let mut orphans = Vec::new();
     for file in listed {
         let path = file.map_err(failed("list", dir))?.path();
-        let holder = path
-            .extension()
-            .filter(|extension| *extension == "jrn")
-            .and_then(|_| path.file_stem()?.to_str()?.parse().ok());
-        if let Some(holder) = holder
-            && let Some(orphan) = adopt_one(&path, holder).map_err(failed("read", &path))?
-        {
-            orphans.push(orphan);
+        let holder = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        let (Some(holder), Some(extension)) = (holder, path.extension()) else {
+            continue;
+        };
+        let adopted = adopt_one(&path, holder).map_err(failed("read", &path))?;
+        // One that was never finished is taken away; nothing was ever claimed with it.
+        match adopted {
+            Some(orphan) if extension == JOURNAL => orphans.push(orphan),
+            Some(unfinished) if extension == FRESH => unfinished.remove()?,
+            _ => {}
         }
     }
     Ok(orphans)
@@ -295,17 +290,6 @@ fn adopt_one(path: &Path, holder: HolderId) -> io::Result<Option<Orphan>> {
     }))
 }
 
-fn open_locked(path: &Path, lock: FlockOperation) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .create_new(true)
-        .read(true)
-        .write(true)
-        .mode(FILE_MODE)
-        .open(path)?;
-    flock(&file, lock)?;
-    Ok(file)
-}
-
 fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::metadata(path) {
@@ -315,17 +299,39 @@ fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Allocates an empty journal and writes its first bytes.
-fn begin(file: &File) -> io::Result<()> {
-    match fallocate(file, FallocateFlags::empty(), 0, ALLOCATED) {
-        Ok(()) => {}
-        // This file system cannot: the file then grows as it is written, and a full disk can stop it.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
-            file.set_len(ALLOCATED)?;
+/// Makes an empty journal beside `path`, locked before it gets its name, so that whoever finds a journal
+/// finds its lock taken for as long as its process lives.
+fn begin(path: &Path) -> io::Result<File> {
+    let fresh = path.with_extension(FRESH);
+    for _ in 0..CREATE_TRIES {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .mode(FILE_MODE)
+            .open(&fresh)?;
+        // In the moment before the lock it can be taken for one that was never finished.
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_still_at(&file, &fresh)? => {}
+            Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => {
+                std::thread::yield_now();
+                continue;
+            }
+            Err(e) => return Err(e.into()),
         }
-        Err(e) => return Err(e.into()),
+        match fallocate(&file, FallocateFlags::empty(), 0, ALLOCATED) {
+            Ok(()) => {}
+            // This file system cannot: it grows as it is written, and a full disk can stop it.
+            Err(
+                rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL,
+            ) => file.set_len(ALLOCATED)?,
+            Err(e) => return Err(e.into()),
+        }
+        file.write_all_at(MAGIC, 0)?;
+        return Ok(file);
     }
-    file.write_all_at(MAGIC, 0)
+    Err(io::ErrorKind::ResourceBusy.into())
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -427,15 +433,31 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_never_begun_is_taken_away() {
+    fn a_file_that_was_never_finished_is_taken_away_and_others_are_left() {
         let temp = tempfile::tempdir().unwrap();
-        fs::write(temp.path().join(format!("{}.jrn", holder(5))), b"").unwrap();
+        fs::write(temp.path().join(format!("{}.new", holder(5))), b"").unwrap();
         fs::write(temp.path().join("notes.txt"), b"x").unwrap();
-        let orphans = adopt(temp.path()).unwrap();
-        assert!(orphans.len() == 1 && orphans[0].entries.is_empty());
-        for orphan in orphans {
-            orphan.remove().unwrap();
-        }
-        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+        let _alive = journal(temp.path(), 6);
+        assert!(adopt(temp.path()).unwrap().is_empty());
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn journals_are_made_while_others_adopt() {
+        let temp = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for n in 0..4 {
+                let dir = temp.path();
+                scope.spawn(move || {
+                    for round in 0..20 {
+                        let journal = journal(dir, n * 100 + round);
+                        assert!(is_still_at(&journal.state().file, &journal.path).unwrap());
+                        let orphans = adopt(dir).unwrap();
+                        orphans.into_iter().for_each(|o| o.remove().unwrap());
+                        assert!(is_still_at(&journal.state().file, &journal.path).unwrap());
+                    }
+                });
+            }
+        });
     }
 }

@@ -59,7 +59,7 @@ impl Protocol {
 
     /// Seals the new tokens for the version they will be. The data key was at hand for the old ones; if it
     /// is not any more, nothing but memory holds them, and only the end of the process stops the tries.
-    async fn seal(&self, claimed: &Claimed, tokens: &TokenSet) -> Option<Entry> {
+    pub(super) async fn seal(&self, claimed: &Claimed, tokens: &TokenSet) -> Option<Entry> {
         let grant = claimed.row.key();
         let (id, version) = (grant.id.to_string(), claimed.row.version + 1);
         let bytes = tokens.to_bytes();

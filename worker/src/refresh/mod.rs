@@ -62,4 +62,4 @@ mod warm;
 #[cfg(test)]
 mod tests;
 
-pub use refresher::{BatchReport, FreshToken, NotFresh, Refresher};
+pub(crate) use refresher::{FreshToken, NotFresh, Refresher};

@@ -42,7 +42,7 @@ pub(super) struct Protocol {
     pub(super) journals: PathBuf,
     pub(super) journal: Arc<Journal>,
     pub(super) warm: Warm,
-    clients: Clients,
+    pub(super) clients: Clients,
     flights: Flights<End>,
     // Token requests at once; nothing is claimed that cannot be sent.
     slots: Semaphore,

@@ -26,17 +26,17 @@ const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Keeps grants fresh. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Refresher {
-    protocol: Arc<Protocol>,
+pub(crate) struct Refresher {
+    pub(super) protocol: Arc<Protocol>,
 }
 
 /// A token that lives.
 #[derive(Clone, Debug)]
-pub struct FreshToken {
+pub(crate) struct FreshToken {
     /// The tokens.
-    pub tokens: Arc<TokenSet>,
+    pub(crate) tokens: Arc<TokenSet>,
     /// Which generation they are: what [`Refresher::after_401`] is told if the provider refuses them.
-    pub version: i64,
+    pub(crate) version: i64,
 }
 
 impl FreshToken {
@@ -48,7 +48,7 @@ impl FreshToken {
 
 /// Why there is no fresh token.
 #[derive(Debug, thiserror::Error)]
-pub enum NotFresh {
+pub(crate) enum NotFresh {
     /// The grant is dead: the end user must connect again.
     #[error("the grant needs its user again: {reason}")]
     NeedsReauth {
@@ -77,13 +77,13 @@ pub enum NotFresh {
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BatchReport {
+pub(crate) struct BatchReport {
     /// Grants with new tokens.
-    pub refreshed: u32,
+    pub(crate) refreshed: u32,
     /// Attempts that ended without.
-    pub failed: u32,
+    pub(crate) failed: u32,
     /// Grants that were not to be refreshed now, or not any more.
-    pub left: u32,
+    pub(crate) left: u32,
 }
 
 enum Verdict {
@@ -98,7 +98,7 @@ impl Refresher {
     ///
     /// # Errors
     /// [`WorkerError`] when a journal cannot be used or the store fails.
-    pub async fn open(ctx: Context) -> Result<Self, WorkerError> {
+    pub(crate) async fn open(ctx: Context) -> Result<Self, WorkerError> {
         let protocol = Arc::new(Protocol::new(ctx)?);
         protocol.adopt_dead().await?;
         Ok(Self { protocol })
@@ -109,7 +109,7 @@ impl Refresher {
     ///
     /// # Errors
     /// [`NotFresh`]. Nothing is retried here: the cool-down is in the row, and all who wait share it.
-    pub async fn fresh(&self, partner: PartnerId, grant: GrantId) -> Result<FreshToken, NotFresh> {
+    pub(crate) async fn fresh(&self, partner: PartnerId, grant: GrantId) -> Result<FreshToken, NotFresh> {
         let grant = key(partner, grant);
         let clock = &self.protocol.ctx.clock;
         let warm = self
@@ -127,7 +127,7 @@ impl Refresher {
     ///
     /// # Errors
     /// [`NotFresh`].
-    pub async fn after_401(
+    pub(crate) async fn after_401(
         &self,
         partner: PartnerId,
         grant: GrantId,
@@ -139,7 +139,7 @@ impl Refresher {
 
     /// Runs the protocol for grants that are due; `asked` also for those that are not (a partner asked for
     /// it). What is not to be refreshed now is left, with a time for the scheduler to look again.
-    pub async fn refresh_batch(&self, grants: &[(PartnerId, GrantId)], asked: bool) -> BatchReport {
+    pub(crate) async fn refresh_batch(&self, grants: &[(PartnerId, GrantId)], asked: bool) -> BatchReport {
         let keys: Vec<_> = grants
             .iter()
             .map(|(partner, id)| key(*partner, *id))
@@ -176,7 +176,7 @@ impl Refresher {
 
     /// Replays the journal and adopts those of dead processes every `worker.journal_replay_ms`, until the
     /// process finishes.
-    pub async fn background(&self) {
+    pub(crate) async fn background(&self) {
         self.protocol.keep_replaying().await;
     }
 
