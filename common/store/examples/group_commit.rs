@@ -18,13 +18,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let store = Store::open(config).await?;
     store.migrate().await?;
-    let figures = bench::receipts(&store, 20_000, 3, &SystemClock, &SystemEntropy).await?;
+    let rounds = bench::receipts(&store, 10_000, 9, &SystemClock, &SystemEntropy).await?;
+    let median = rounds[rounds.len() / 2];
     let stats = store.commit_stats();
     println!(
-        "receipts/s through the writer {:.0}, raw groups {:.0}, ratio {:.2}; {} commits for {} writes",
-        figures.grouped,
-        figures.raw,
-        figures.grouped / figures.raw,
+        "receipts/s through the writer {:.0}, raw groups {:.0}, ratio {:.2} (median of {} rounds); \
+         {} commits for {} writes",
+        median.grouped,
+        median.raw,
+        median.ratio(),
+        rounds.len(),
         stats.commits,
         stats.writes
     );
