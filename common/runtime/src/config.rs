@@ -203,10 +203,6 @@ pub struct Scheduler {
 pub struct Retention {
     #[serde(rename = "sessions_ms", deserialize_with = "millis")]
     pub sessions: Duration,
-    #[serde(rename = "calls_ms", deserialize_with = "millis")]
-    pub calls: Duration,
-    #[serde(rename = "audit_ms", deserialize_with = "millis")]
-    pub audit: Duration,
 }
 
 impl Config {

@@ -1,5 +1,5 @@
-//! Deletes what has been kept for as long as the settings say: results of jobs, used idempotency keys, ended
-//! connect sessions, old receipts, and old lines of the audit log.
+//! Deletes what has been kept for as long as the settings say: results of jobs, used idempotency keys and
+//! ended connect sessions. Receipts and the audit log stay: bills are a pure function of the ledger.
 
 use latchkey_runtime::{Config, Context};
 use latchkey_store::StoreError;
