@@ -97,26 +97,9 @@ pub(super) async fn watch(
 ) -> anyhow::Result<()> {
     let mut step = report.step(format!("watched live for {WATCH} s"));
     let began = Counts::read(stage).await?;
-    let bar = bar(report, WATCH, "seconds watched");
-    let mut shortest: Option<Duration> = None;
-    for _ in 0..WATCH {
-        let second = tokio::time::sleep(Duration::from_secs(1));
-        for life in lives(partner, fleet).await? {
-            shortest = Some(shortest.map_or(life, |shortest| shortest.min(life)));
-        }
-        bar.inc(1);
-        if let Some(shortest) = shortest {
-            bar.set_message(format!(
-                "shortest life left {:.2} s",
-                shortest.as_secs_f64()
-            ));
-        }
-        second.await;
-    }
-    bar.finish_and_clear();
+    let shortest = look(report, partner, fleet).await?;
     let ended = Counts::read(stage).await?;
     let (refreshes, _) = ended.refreshes(&began);
-    let shortest = shortest.context("nobody was watched")?;
     step.holds(
         "every token lived whenever we looked",
         !shortest.is_zero(),
@@ -163,6 +146,28 @@ pub(super) async fn watch(
         now.theirs.since(&before.theirs, "refresh_overlap"),
     );
     report.end(step, format!("{ours} refreshes in all"))
+}
+
+/// Looks at every token once a second; gives the shortest life that one had left.
+async fn look(report: &Report, partner: &Partner, fleet: &[Account]) -> anyhow::Result<Duration> {
+    let bar = bar(report, WATCH, "seconds watched");
+    let mut shortest: Option<Duration> = None;
+    for _ in 0..WATCH {
+        let second = tokio::time::sleep(Duration::from_secs(1));
+        for life in lives(partner, fleet).await? {
+            shortest = Some(shortest.map_or(life, |shortest| shortest.min(life)));
+        }
+        bar.inc(1);
+        if let Some(shortest) = shortest {
+            bar.set_message(format!(
+                "shortest life left {:.2} s",
+                shortest.as_secs_f64()
+            ));
+        }
+        second.await;
+    }
+    bar.finish_and_clear();
+    shortest.context("nobody was watched")
 }
 
 /// How long each token still lives.
