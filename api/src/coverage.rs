@@ -58,6 +58,72 @@ const KNOWN: &[(Who, &str, &str)] = &[
         r#"{"name":"x"}"#,
     ),
     (Partner, "DELETE /api/v1/auth_configs/{auth_config_id}", ""),
+    (
+        Partner,
+        "POST /api/v1/accounts/{account_id}/connect",
+        r#"{"provider":"sandbox","redirect_url":"https://app.example.com/cb"}"#,
+    ),
+    (
+        Partner,
+        "GET /api/v1/accounts/{account_id}/connect/{session_id}",
+        "",
+    ),
+    (
+        Partner,
+        "POST /api/v1/connect-sessions/{session_id}/complete",
+        r#"{"completion_code":"x","external_id":"x"}"#,
+    ),
+    (Anyone, "GET /api/v1/connect/callback/{auth_config_id}", ""),
+    (
+        Partner,
+        "GET /api/v1/accounts/{account_id}/integrations",
+        "",
+    ),
+    (
+        Partner,
+        "PATCH /api/v1/accounts/{account_id}/integrations/{provider}",
+        r#"{"enabled_services":{"profile.read":false}}"#,
+    ),
+    (
+        Partner,
+        "DELETE /api/v1/accounts/{account_id}/integrations/{provider}",
+        "",
+    ),
+    (
+        Partner,
+        "POST /api/v1/accounts/{account_id}/integrations/{provider}/refresh",
+        "",
+    ),
+    (Partner, "GET /api/v1/integrations", ""),
+    (Partner, "GET /api/v1/jobs", ""),
+    (Partner, "GET /api/v1/jobs/{job_id}", ""),
+    (Partner, "GET /api/v1/calls", ""),
+    (Partner, "GET /api/v1/usage", ""),
+    (Partner, "GET /api/v1/usage/statement", ""),
+    (Partner, "GET /api/v1/me", ""),
+    // Whose account a call is for stands in a header; `routes/calls` has the tests of that.
+    (Partner, "GET /api/v1/{provider}/{path}", ""),
+    (Partner, "POST /api/v1/{provider}/{path}", ""),
+    (Partner, "PUT /api/v1/{provider}/{path}", ""),
+    (Partner, "PATCH /api/v1/{provider}/{path}", ""),
+    (Partner, "DELETE /api/v1/{provider}/{path}", ""),
+    (Partner, "GET /api/v1/proxy/{provider}/{service}/{path}", ""),
+    (
+        Partner,
+        "POST /api/v1/proxy/{provider}/{service}/{path}",
+        "",
+    ),
+    (Partner, "PUT /api/v1/proxy/{provider}/{service}/{path}", ""),
+    (
+        Partner,
+        "PATCH /api/v1/proxy/{provider}/{service}/{path}",
+        "",
+    ),
+    (
+        Partner,
+        "DELETE /api/v1/proxy/{provider}/{service}/{path}",
+        "",
+    ),
     (Operator, "POST /operator/partners", "{}"),
     (Operator, "GET /operator/partners", ""),
     (Operator, "GET /operator/partners/{partner_id}", ""),
@@ -117,6 +183,9 @@ fn fill(path: &str, ids: &BTreeMap<&str, String>) -> String {
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
 }
 
+/// A service and a path that no provider has: they are nobody's.
+const NOTHING: &str = "nothing";
+
 /// One of everything that has an id, of this partner.
 async fn one_of_each(api: &TestApi, partner: &TestPartner) -> BTreeMap<&'static str, String> {
     let account = partner.account("theirs").await;
@@ -132,13 +201,27 @@ async fn one_of_each(api: &TestApi, partner: &TestPartner) -> BTreeMap<&'static 
         ..durable::row(&api.api, partner.id, RequestId::from_u128(1), &kind).unwrap()
     };
     let job_id = job.id.to_string();
+    let begun = partner
+        .client
+        .post(
+            &format!("/api/v1/accounts/{account}/connect"),
+            json!({"provider": "sandbox", "redirect_url": "https://app.example.com/cb"}),
+        )
+        .await
+        .data();
     api.api.ctx.store.insert_job(job).await.unwrap();
     BTreeMap::from([
         ("account_id", account),
         ("auth_config_id", connection.row.auth_config_id.to_string()),
         ("key_id", keys["keys"][0]["id"].as_str().unwrap().to_owned()),
         ("job_id", job_id),
+        (
+            "session_id",
+            begun["session_id"].as_str().unwrap().to_owned(),
+        ),
         ("provider", connection.row.provider),
+        ("service", NOTHING.to_owned()),
+        ("path", NOTHING.to_owned()),
     ])
 }
 
@@ -148,12 +231,15 @@ fn none_of_each() -> BTreeMap<&'static str, String> {
     let bare = "00000000-0000-7000-8000-000000000000".to_owned();
     let simple = &nothing["job_".len()..];
     BTreeMap::from([
-        ("account_id", bare),
+        ("account_id", bare.clone()),
+        ("session_id", bare),
         ("auth_config_id", format!("ac_{simple}")),
         ("key_id", format!("key_{simple}")),
         ("partner_id", format!("prt_{simple}")),
         ("job_id", nothing.clone()),
         ("provider", "sandbox".to_owned()),
+        ("service", NOTHING.to_owned()),
+        ("path", NOTHING.to_owned()),
     ])
 }
 
@@ -225,6 +311,8 @@ async fn another_partners_ids_answer_as_if_they_were_none() {
         "%20or%201=1".clone_into(id);
     }
     malformed.insert("provider", "sandbox".to_owned());
+    malformed.insert("service", NOTHING.to_owned());
+    malformed.insert("path", NOTHING.to_owned());
     for (method, path, body) in known(&[Partner]).filter(|(_, path, _)| path.contains('{')) {
         let missing = send(
             &other.client,

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use axum::response::{IntoResponse, Response};
 use http::{
     HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use latchkey_domain::RequestId;
 use latchkey_jobs::{PayloadError, PushError};
@@ -246,6 +246,10 @@ impl ApiError {
         let mut response = (self.code.status(), body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.code == Code::Unauthorized {
+            // RFC 9110 §15.5.2 asks for it.
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(wait) = self.retry_after {
             // Rounded up, so that a client that obeys is not early.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -32,6 +32,8 @@ mod routes;
 mod state;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod walking;
 
 pub use error::{ApiError, Code, FieldError};
 pub use router::{operator_router, router, routers};

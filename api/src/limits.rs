@@ -62,7 +62,7 @@ impl Months {
 
 /// Adds the four headers to an answer for this partner.
 pub(crate) async fn add_headers(api: &Api, partner: &Partner, headers: &mut HeaderMap) {
-    let minute = api.ctx.plan_limits.peek(partner.id, &partner.plan);
+    let minute = api.ctx.plan_limits.peek(partner.id, &partner.plan).await;
     headers.insert(MINUTE_LIMIT, minute.limit.into());
     headers.insert(MINUTE_REMAINING, minute.remaining.into());
     let Some(included) = partner.plan.included_calls_per_month else {

@@ -218,3 +218,62 @@ fn usable(account: &AccountRow, connection: &Connection, now: Timestamp) -> Resu
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestApi;
+
+    #[tokio::test]
+    async fn a_warm_call_reads_no_row() {
+        let test = TestApi::new().await;
+        let acme = test.partner("Acme").await;
+        let account = acme.account("user-1").await;
+        let api = &*test.api;
+        let find = || api.reach.find(api, acme.id, "user-1", "sandbox");
+        assert_eq!(find().await.unwrap_err().code, Code::ConnectionNotFound);
+        // What was not there is looked for again.
+        test.connection(&acme, &account).await;
+        let first = find().await.unwrap();
+        assert!(Arc::ptr_eq(&first, &find().await.unwrap()));
+        api.reach.changed();
+        let second = find().await.unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        test.advance(KEPT);
+        assert!(!Arc::ptr_eq(&second, &find().await.unwrap()));
+    }
+
+    #[tokio::test]
+    async fn a_paused_or_ended_connection_is_not_used() {
+        let test = TestApi::new().await;
+        let acme = test.partner("Acme").await;
+        let account = acme.account("user-1").await;
+        let connection = test.connection(&acme, &account).await;
+        let (api, id) = (&*test.api, connection.row.id);
+        let (store, now) = (&api.ctx.store, api.ctx.now());
+        let refused = async || {
+            api.reach.changed();
+            let found = api.reach.find(api, acme.id, "user-1", "sandbox").await;
+            found.map(|_| ()).map_err(|error| error.code)
+        };
+        assert!(
+            store
+                .pause_connection(acme.id, id, true, now)
+                .await
+                .unwrap()
+        );
+        assert_eq!(refused().await, Err(Code::ServiceDisabled));
+        assert!(
+            store
+                .pause_connection(acme.id, id, false, now)
+                .await
+                .unwrap()
+        );
+        assert_eq!(refused().await, Ok(()));
+        store
+            .mark_disconnected(acme.id, id, None, now)
+            .await
+            .unwrap();
+        assert_eq!(refused().await, Err(Code::ConnectionNotFound));
+    }
+}

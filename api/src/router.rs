@@ -71,7 +71,7 @@ fn partners() -> Routes {
         .routes(routes!(integrations::list_default::list_own_integrations))
         .routes(routes!(
             integrations::update::update_integration,
-            integrations::disconnect::disconnect_integration
+            integrations::delete::disconnect_integration
         ))
         .routes(routes!(integrations::refresh::refresh_integration))
         .routes(routes!(jobs::list::list_jobs))

@@ -51,12 +51,15 @@ impl TestApi {
     /// With these settings (dotted paths) over the defaults.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut flags: Vec<_> = settings
-            .iter()
-            .map(|(k, v)| (*k, (*v).to_owned()))
-            .collect();
-        flags.push(("data_dir", dir.path().display().to_string()));
-        let config = Config::load(None, &flags).unwrap();
+        // As a file, because there numbers are numbers.
+        let line = |(name, value): &(&str, &str)| match value.parse::<u64>() {
+            Ok(number) => format!("{name} = {number}\n"),
+            Err(_) => format!("{name} = {value:?}\n"),
+        };
+        let file = dir.path().join("latchkey.toml");
+        std::fs::write(&file, settings.iter().map(line).collect::<String>()).unwrap();
+        let flags = [("data_dir", dir.path().display().to_string())];
+        let config = Config::load(Some(&file), &flags).unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::parse(START).unwrap()));
         let entropy = Arc::new(SeededEntropy::new(7));
         let ctx = Context::open(config, Arc::clone(&clock) as _, entropy, Stopper::new());
@@ -313,6 +316,12 @@ impl Answer {
         assert_eq!(json["ok"], false, "{} {json}", self.status);
         assert_eq!(json["request_id"], self.header("x-request-id"), "{json}");
         json["error_code"].as_str().unwrap().to_owned()
+    }
+
+    /// Code and text of a refusal, for tables of refusals.
+    #[track_caller]
+    pub(crate) fn said(&self) -> String {
+        format!("{} {}", self.code(), self.json()["error"].as_str().unwrap())
     }
 
     /// Status and body as a snapshot: ids and keys, which differ by seed, are cut to their kind.

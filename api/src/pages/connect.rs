@@ -27,7 +27,7 @@ use super::{Escaped, Page, PageError, Result, binding::Binding, go_to};
 use crate::{
     error::ApiError,
     extract::Path,
-    routes::connect::{callback_url, landing},
+    routes::{auth_configs::callback_url, connect::landing},
     state::Api,
 };
 

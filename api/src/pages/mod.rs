@@ -6,6 +6,8 @@
 pub(crate) mod binding;
 pub(crate) mod connect;
 pub(crate) mod status;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt::{self, Display, Write},
@@ -237,33 +239,5 @@ impl Display for Escaped<'_> {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn markup_and_disguise_do_not_pass() {
-        let nasty = "<a href=\"x\">'&\u{202e}gpj.exe\0";
-        insta::assert_snapshot!(
-            Escaped(nasty).to_string(),
-            @"&lt;a href=&quot;x&quot;&gt;&#39;&amp;\u{fffd}gpj.exe\u{fffd}"
-        );
-    }
-
-    #[test]
-    fn nothing_comes_from_elsewhere_and_no_frame_shows_it() {
-        let response = Page::new("Hello", String::new()).into_response();
-        let policy = response.headers()[header::CONTENT_SECURITY_POLICY]
-            .to_str()
-            .unwrap();
-        assert!(
-            policy.starts_with("default-src 'none'; style-src 'sha256-"),
-            "{policy}"
-        );
-        assert!(policy.ends_with("frame-ancestors 'none'"), "{policy}");
-        assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
     }
 }

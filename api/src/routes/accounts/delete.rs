@@ -47,6 +47,7 @@ pub(crate) async fn delete_account(
         .delete_account(partner.id, account.id, api.ctx.now())
         .await?;
     let revoked = revoked.ok_or_else(|| ApiError::not_found("account"))?;
+    api.reach.changed();
     let mut revocation_jobs = Vec::new();
     for connection in &revoked {
         match durable::revoke(&api, connection, id).await {

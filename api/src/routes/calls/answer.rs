@@ -23,12 +23,17 @@ use crate::{
 const TOLD: usize = 64 * 1024;
 /// The wait where a provider that is asked too often names none.
 const LIMITED_FOR: Duration = Duration::from_secs(60);
-/// What a raw answer must not bring: the provider's policies for browsers, and what is ours to say.
+/// What a raw answer must not bring: the provider's policies for browsers, its word on caching (one address
+/// serves all accounts, so nothing may be kept), and what is ours to say.
 const NOT_PASSED: &[&str] = &[
+    "age",
+    "cache-control",
     "content-security-policy",
     "content-security-policy-report-only",
     "cross-origin-opener-policy",
+    "expires",
     "nel",
+    "pragma",
     "referrer-policy",
     "report-to",
     "reporting-endpoints",
@@ -36,6 +41,11 @@ const NOT_PASSED: &[&str] = &[
     "x-content-type-options",
     "x-request-id",
 ];
+
+/// How headers about rate limits begin, ours and most providers'.
+const LIMITS: &str = "x-ratelimit-";
+/// How a provider's begin on raw answers.
+const PROVIDER_LIMITS: &str = "x-provider-ratelimit-";
 
 /// The response to the caller.
 pub(super) fn render(call: &Call, answer: &CallAnswer, body: &[u8]) -> Result<Response> {
@@ -54,7 +64,7 @@ pub(super) fn render(call: &Call, answer: &CallAnswer, body: &[u8]) -> Result<Re
             let status = StatusCode::from_u16(*status).map_err(ApiError::internal)?;
             let headers = read_headers(headers);
             if call.request.raw {
-                raw(status, headers, body)
+                raw(status, &headers, body)
             } else {
                 named(status, &headers, body, *limited_for_s).into_response()
             }
@@ -110,14 +120,24 @@ fn sentence(words: &str) -> String {
     format!("{first}{}{stop}", chars.as_str())
 }
 
-/// The provider's own answer.
-fn raw(status: StatusCode, mut headers: HeaderMap, body: &[u8]) -> Response {
-    for name in NOT_PASSED {
-        headers.remove(*name);
-    }
+/// The provider's own answer. Its rate limits get a name of their own: ours are beside them.
+fn raw(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Response {
     let mut response = Response::new(Body::from(Bytes::copy_from_slice(body)));
     *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    for (name, value) in headers {
+        let text = name.as_str();
+        if NOT_PASSED.contains(&text) || text.starts_with("access-control-") {
+            continue;
+        }
+        let renamed = text
+            .strip_prefix(LIMITS)
+            .map(|rest| format!("{PROVIDER_LIMITS}{rest}"));
+        let name = match renamed.map(HeaderName::try_from) {
+            Some(Ok(renamed)) => renamed,
+            _ => name.clone(),
+        };
+        response.headers_mut().append(name, value.clone());
+    }
     response
 }
 
@@ -201,4 +221,73 @@ fn told(status: StatusCode, body: &[u8]) -> Value {
         String::from_utf8_lossy(beginning).into()
     });
     json!({"status": status.as_u16(), "body": body})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_raw_answer_brings_no_policies_and_keeps_its_limits_apart() {
+        let pairs = [
+            ("content-type", "text/html"),
+            ("cache-control", "public, max-age=60"),
+            ("content-security-policy", "default-src *"),
+            ("access-control-allow-origin", "*"),
+            ("x-ratelimit-limit", "5000"),
+            ("x-ratelimit-reset", "1"),
+            ("link", "<a>; rel=next"),
+            ("link", "<b>; rel=last"),
+            ("x-request-id", "theirs"),
+        ];
+        let headers = read_headers(&pairs.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        let response = raw(StatusCode::OK, &headers, b"x");
+        let mut names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        let kept = [
+            "content-type",
+            "link",
+            "x-provider-ratelimit-limit",
+            "x-provider-ratelimit-reset",
+        ];
+        assert_eq!(names, kept);
+        assert_eq!(response.headers().get_all("link").iter().count(), 2);
+    }
+
+    #[test]
+    fn files_pass_and_other_texts_do_not() {
+        let render = |content_type: &str, body: &[u8]| {
+            let pairs = [("content-type".to_owned(), content_type.to_owned())];
+            let result = named(StatusCode::OK, &read_headers(&pairs), body, None);
+            match result {
+                Ok(response) => {
+                    let content_type = response.headers()[header::CONTENT_TYPE].to_str().unwrap();
+                    content_type.to_owned()
+                }
+                Err(error) => error.code.as_str().to_owned(),
+            }
+        };
+        let rendered = [
+            render("application/json; charset=utf-8", b"{}"),
+            render("application/vnd.api+json", b"[1]"),
+            render("", b"true"),
+            render("application/json", b""),
+            render("application/pdf", b"%PDF"),
+            render("text/csv", b"a,b"),
+            render("application/json", b"{"),
+            render("text/html", b"{}"),
+            render("", b"<html>"),
+        ];
+        insta::assert_snapshot!(rendered.join("\n"), @r#"
+        application/json
+        application/json
+        application/json
+        application/json
+        application/pdf
+        text/csv
+        PROVIDER_ERROR
+        PROVIDER_ERROR
+        PROVIDER_ERROR
+        "#);
+    }
 }

@@ -83,7 +83,7 @@ pub(super) async fn accept(api: &Api, call: &Call) -> Result<Response> {
             .await?,
     );
     // Beyond the partner's rate it is parked: the scheduler releases what waits, in turn with others'.
-    let permit = ctx.plan_limits.peek(partner, &call.partner.plan);
+    let permit = ctx.plan_limits.peek(partner, &call.partner.plan).await;
     if !permit.allowed {
         row.dispatched_at = None;
         row.wake_at = Some(now + permit.retry_after);

@@ -13,6 +13,10 @@ mod later;
 pub(crate) mod list;
 mod named;
 mod raw;
+#[cfg(test)]
+mod raw_tests;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::Arc;

@@ -26,7 +26,8 @@ const NAME: &str = "proxy";
 /// Call a provider raw
 ///
 /// Path, query, body and most headers go to the service as they are, with the account's token; status, headers
-/// and body of the answer come back as they are. `X-Call-Id` on an answer says that it is the provider's.
+/// and body of the answer come back as they are (its own rate limits as `X-Provider-RateLimit-…`, and nothing
+/// that lets it be cached). `X-Call-Id` on an answer says that it is the provider's.
 #[utoipa::path(method(get, post, put, patch, delete), path = "/api/v1/proxy/{provider}/{service}/{path}",
     tag = "calls",
     params(("provider" = String, Path, description = "The provider", example = "github"),
@@ -44,7 +45,8 @@ pub(crate) async fn call_raw(
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
     let (provider, service, path) = find(&api, &parts.uri)?;
-    let target = Target::raw(path, parts.uri.query())
+    // With its slash, so that a doubled one is seen and not repaired.
+    let target = Target::raw(&format!("/{path}"), parts.uri.query())
         .map_err(|error| ApiError::invalid(format!("The path is not taken: {error}.")))?;
     let body = read_body(&parts, body).await?;
     let reached = admit(&api, &partner, &parts.headers, &provider.slug).await?;

@@ -10,12 +10,12 @@ use latchkey_vault::{digest, same};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{ConnectSession, exchange};
+use super::{ConnectSession, SESSION, exchange};
 use crate::{
     auth::Partner,
     check::Checks,
     error::{ApiError, Code},
-    extract::{Body, Id, Path},
+    extract::{self, Body, Id, Path},
     reply::{Envelope, Reply, Result},
     state::Api,
 };
@@ -89,17 +89,14 @@ pub(crate) async fn complete_connect_session(
         ));
     }
     exchange::run(&api, &job, id).await;
-    api.reach.changed();
     let session = find(&api, &partner, &session.id.to_string()).await?;
     Ok(Reply(ConnectSession::of(session, api.ctx.now())))
 }
 
 async fn find(api: &Api, partner: &Partner, id: &str) -> Result<SessionRow> {
-    let found = match id.parse() {
-        Ok(id) => api.ctx.store.get_partner_session(partner.id, id).await?,
-        Err(_) => None,
-    };
-    found.ok_or_else(|| ApiError::not_found("connect session"))
+    let id = extract::id(id, SESSION)?;
+    let found = api.ctx.store.get_partner_session(partner.id, id).await?;
+    found.ok_or_else(|| ApiError::not_found(SESSION))
 }
 
 /// Whether the session waits for its confirmation.

@@ -18,7 +18,7 @@ use crate::{
     auth::Partner,
     check::Checks,
     error::{ApiError, Code},
-    extract::{Body, Path},
+    extract::{self, Body, Path},
     openapi::Time,
     redirect,
     reply::{Envelope, Reply, Result},
@@ -194,10 +194,8 @@ async fn choose_config(
             )
         });
     };
-    let found = match wanted.parse() {
-        Ok(id) => store.get_usable_auth_config(partner.id, id).await?,
-        Err(_) => None,
-    };
+    let id = extract::id(wanted, "auth config")?;
+    let found = store.get_usable_auth_config(partner.id, id).await?;
     let config = found.ok_or_else(|| ApiError::not_found("auth config"))?;
     if config.provider != provider.slug {
         return Err(ApiError::field(

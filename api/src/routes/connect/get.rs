@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 
-use super::ConnectSession;
+use super::{ConnectSession, SESSION};
 use crate::{
     auth::Partner,
     error::ApiError,
-    extract::Path,
+    extract::{self, Path},
     reply::{Envelope, Reply, Result},
     routes::accounts,
     state::Api,
@@ -25,15 +25,12 @@ pub(crate) async fn get_connect_session(
     Path((account, session)): Path<(String, String)>,
 ) -> Result<Reply<ConnectSession>> {
     let account = accounts::find(&api, &partner, &account).await?;
-    let row = match session.parse() {
-        Ok(id) => {
-            api.ctx
-                .store
-                .get_session(partner.id, account.id, id)
-                .await?
-        }
-        Err(_) => None,
-    };
-    let row = row.ok_or_else(|| ApiError::not_found("connect session"))?;
+    let id = extract::id(&session, SESSION)?;
+    let row = api
+        .ctx
+        .store
+        .get_session(partner.id, account.id, id)
+        .await?;
+    let row = row.ok_or_else(|| ApiError::not_found(SESSION))?;
     Ok(Reply(ConnectSession::of(row, api.ctx.now())))
 }

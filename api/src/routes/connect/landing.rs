@@ -1,6 +1,8 @@
 //! Where a browser lands: the partner's own URL, with what became of the session. Nothing else is ever in a
 //! `Location` that leads to a partner (`reliability.md` A5).
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::SET_COOKIE;
 use latchkey_store::SessionRow;
@@ -61,36 +63,36 @@ pub(crate) async fn address(
         .get_account(session.partner_id, session.account_id)
         .await?;
     let external_id = account.map(|account| account.external_id);
-    Ok(with_ending(session, external_id.as_deref(), ending))
+    let told = told(session, external_id.as_deref(), ending);
+    Ok(with_parameters(&session.redirect_url, &told))
 }
 
-/// The session's URL with the ending added to its query; what is there stays.
-fn with_ending(session: &SessionRow, external_id: Option<&str>, ending: Ending<'_>) -> Option<Url> {
-    let mut url = Url::parse(&session.redirect_url).ok()?;
-    let mut query = url.query_pairs_mut();
-    match ending {
-        Ending::Success => {
-            query.append_pair("status", "success");
-        }
-        Ending::Error(code) => {
-            query
-                .append_pair("status", "error")
-                .append_pair("error", code);
-        }
-        Ending::Confirm(code) => {
-            query
-                .append_pair("status", "confirm")
-                .append_pair("completion_code", code.expose_secret());
-        }
-    }
+/// What the partner is told.
+fn told<'a>(
+    session: &'a SessionRow,
+    external_id: Option<&'a str>,
+    ending: Ending<'a>,
+) -> Vec<(&'static str, Cow<'a, str>)> {
+    let mut told: Vec<(&'static str, Cow<'a, str>)> = match ending {
+        Ending::Success => vec![("status", "success".into())],
+        Ending::Error(code) => vec![("status", "error".into()), ("error", code.into())],
+        Ending::Confirm(code) => vec![
+            ("status", "confirm".into()),
+            ("completion_code", code.expose_secret().into()),
+        ],
+    };
     if !matches!(ending, Ending::Confirm(_)) {
-        query.append_pair("provider", &session.provider);
-        if let Some(external_id) = external_id {
-            query.append_pair("account_id", external_id);
-        }
+        told.push(("provider", session.provider.as_str().into()));
+        told.extend(external_id.map(|id| ("account_id", id.into())));
     }
-    query.append_pair("session_id", &session.id.to_string());
-    drop(query);
+    told.push(("session_id", session.id.to_string().into()));
+    told
+}
+
+/// The URL with these parameters behind its query; what is there stays.
+fn with_parameters(redirect_url: &str, told: &[(&'static str, Cow<'_, str>)]) -> Option<Url> {
+    let mut url = Url::parse(redirect_url).ok()?;
+    url.query_pairs_mut().extend_pairs(told);
     Some(url)
 }
 
@@ -103,4 +105,66 @@ fn nowhere(ending: Ending<'_>) -> Response {
         ),
     };
     Page::new(title, format!("<p>{}</p>", Escaped(text))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIST: [&str; 5] = [
+        "https://app.example.com/cb",
+        "https://app.example.com",
+        "https://app.example.com/cb?tenant=7&x=%26",
+        "http://127.0.0.1:3000/cb",
+        "http://localhost/cb",
+    ];
+
+    fn landed(url: &str) -> Option<Url> {
+        let told = [("status", "error".into()), ("error", "a&b=c#d".into())];
+        with_parameters(url, &told)
+    }
+
+    #[test]
+    fn what_is_there_stays() {
+        let shown = LIST.map(|url| landed(url).unwrap().to_string());
+        insta::assert_snapshot!(shown.join("\n"), @r#"
+        https://app.example.com/cb?status=error&error=a%26b%3Dc%23d
+        https://app.example.com/?status=error&error=a%26b%3Dc%23d
+        https://app.example.com/cb?tenant=7&x=%26&status=error&error=a%26b%3Dc%23d
+        http://127.0.0.1:3000/cb?status=error&error=a%26b%3Dc%23d
+        http://localhost/cb?status=error&error=a%26b%3Dc%23d
+        "#);
+    }
+
+    proptest! {
+        // `reliability.md` A5: 10,000 URLs, and no `Location` off the list.
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+        #[test]
+        fn no_location_is_off_the_list(
+            base in prop::sample::select(LIST.to_vec()),
+            at in 0_usize..30,
+            cut in 0_usize..5,
+            insert in r"[ -~\t\r\n\\@#?/:.;%&=]{0,8}",
+        ) {
+            let (at, end) = (at.min(base.len()), (at + cut).min(base.len()));
+            let asked = format!("{}{insert}{}", &base[..at], &base[end..]);
+            let list = LIST.map(str::to_owned);
+            if !redirect::is_registered(&list, &asked) {
+                return Ok(());
+            }
+            let location = landed(&asked).unwrap();
+            let without_port = |url: &Url| {
+                let mut url = url.clone();
+                let is_local = matches!(url.host_str(), Some("127.0.0.1" | "localhost"));
+                if is_local {
+                    url.set_port(None).unwrap();
+                }
+                (url.origin(), url.path().to_owned(), url.username().to_owned())
+            };
+            let known = LIST.map(|url| without_port(&Url::parse(url).unwrap()));
+            prop_assert!(known.contains(&without_port(&location)), "{asked} leads to {location}");
+        }
+    }
 }

@@ -1,27 +1,28 @@
 //! Connect sessions: begun by the partner ([`create`]), followed by it ([`get`]), ended by the browser's return
 //! ([`callback`]) and, where the partner confirms, by its backend ([`complete`]).
 
+#[cfg(test)]
+mod attacks;
 pub(crate) mod callback;
 pub(crate) mod complete;
 pub(crate) mod create;
+#[cfg(test)]
+mod create_tests;
 mod exchange;
 pub(crate) mod get;
 pub(crate) mod landing;
+#[cfg(test)]
+mod tests;
 
-use latchkey_domain::{AuthConfigId, Timestamp, states::SessionStatus};
+use latchkey_domain::{Timestamp, states::SessionStatus};
 use latchkey_store::SessionRow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{openapi::Time, state::Api};
+use crate::openapi::Time;
 
-/// The address that an auth config's provider sends browsers back to: what is registered there.
-pub(crate) fn callback_url(api: &Api, config: AuthConfigId) -> String {
-    format!(
-        "{}/api/v1/connect/callback/{config}",
-        api.ctx.config.public_origin()
-    )
-}
+/// What a 404 calls a session.
+const SESSION: &str = "connect session";
 
 /// A connect session.
 #[derive(Debug, Serialize, ToSchema)]

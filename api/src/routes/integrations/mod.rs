@@ -1,9 +1,11 @@
 //! Integrations: what an account is connected to, as the partner sees and switches it.
 
-pub(crate) mod disconnect;
+pub(crate) mod delete;
 pub(crate) mod list;
 pub(crate) mod list_default;
 pub(crate) mod refresh;
+#[cfg(test)]
+mod tests;
 pub(crate) mod update;
 
 use latchkey_domain::{Timestamp, states::ConnectionStatus};

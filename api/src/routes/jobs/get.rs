@@ -27,7 +27,7 @@ use super::{JobSummary, Status, Twice};
 use crate::{
     auth::Partner,
     error::ApiError,
-    extract::Path,
+    extract::{self, Path},
     reply::{Envelope, Result},
     state::Api,
 };
@@ -91,10 +91,8 @@ pub(crate) async fn get_job(
     partner: Partner,
     Path(job): Path<String>,
 ) -> Result<Response> {
-    let row = match job.parse() {
-        Ok(id) => api.ctx.store.get_job(partner.id, id).await?,
-        Err(_) => None,
-    };
+    let id = extract::id(&job, "job")?;
+    let row = api.ctx.store.get_job(partner.id, id).await?;
     let row = row
         .filter(|row| row.visible)
         .ok_or_else(|| ApiError::not_found("job"))?;

@@ -2,6 +2,8 @@
 
 pub(crate) mod get;
 pub(crate) mod list;
+#[cfg(test)]
+mod tests;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};

@@ -2,6 +2,8 @@
 
 pub(crate) mod get;
 pub(crate) mod statement;
+#[cfg(test)]
+mod tests;
 
 use form_urlencoded::Serializer;
 use latchkey_domain::Timestamp;

@@ -1,0 +1,398 @@
+//! Calls from the partner's request to the provider and back.
+
+use std::time::Duration;
+
+use http::Method;
+use latchkey_sandbox::{Counter, FaultKind, Target};
+use serde_json::json;
+
+use crate::{testing::TestApi, walking::Walk};
+
+const PROFILE: &str = "/api/v1/sandbox/profile";
+const MESSAGES: &str = "/api/v1/sandbox/messages";
+
+#[tokio::test]
+async fn a_named_endpoint_answers_with_the_providers_json() {
+    let walk = Walk::new().await;
+    walk.connected("user-1").await;
+    let calling = walk.calling("user-1");
+    let profile = calling.get(PROFILE).await;
+    insta::assert_snapshot!(profile.shown(), @r#"
+    200 OK
+    {
+      "data": {
+        "email": "user-1@sandbox.example",
+        "name": "User-1",
+        "sub": "user-1"
+      },
+      "ok": true
+    }
+    "#);
+    assert!(profile.header("x-call-id").starts_with("call_"));
+    assert_eq!(profile.header("x-ratelimit-minute-limit"), "30");
+    let sent = calling.post(MESSAGES, json!({"text": "hello"})).await;
+    assert!(sent.status.is_success(), "{}", sent.shown());
+    assert_eq!(walk.count(Counter::ApiWrites), 1);
+    let listed = calling
+        .get("/api/v1/sandbox/api/messages?limit=1")
+        .await
+        .data();
+    assert_eq!(listed["messages"][0]["text"], "hello");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_endpoint_is_named_and_not_sent() {
+    let walk = Walk::new().await;
+    walk.connected("user-1").await;
+    let calling = walk.calling("user-1");
+    let before = walk.count(Counter::ApiCalls);
+    let mut said = Vec::new();
+    for path in [
+        "/api/v1/nope/x",
+        "/api/v1/sandbox/nope",
+        "/api/v1/sandbox/messages?limit=1000",
+        "/api/v1/sandbox/messages?limit=x",
+    ] {
+        said.push(calling.get(path).await);
+    }
+    said.push(calling.delete(MESSAGES).await);
+    said.push(calling.post(MESSAGES, json!({})).await);
+    said.push(
+        calling
+            .post(MESSAGES, json!({"text": "x", "to": "y"}))
+            .await,
+    );
+    said.push(calling.post(MESSAGES, json!([])).await);
+    said.push(
+        calling
+            .with("content-type", "text/plain")
+            .send(Method::POST, MESSAGES, "x")
+            .await,
+    );
+    said.push(calling.json(Method::POST, PROFILE, &json!({"a": 1})).await);
+    let said = said.iter().map(|answer| answer.said());
+    insta::assert_snapshot!(said.collect::<Vec<_>>().join("\n"), @r#"
+    NOT_FOUND There is no '/api/v1/nope/x' here: there is no provider or service of this name. See /docs for what there is.
+    NOT_FOUND There is no '/api/v1/sandbox/nope' here: this provider has no such endpoint. /api/v1/proxy/{provider}/{service}/… reaches everything else that the provider offers.
+    INVALID_REQUEST limit: must be at most 100
+    INVALID_REQUEST limit: must be a whole number
+    METHOD_NOT_ALLOWED This endpoint does not take DELETE; it takes GET, POST.
+    INVALID_REQUEST text: is required
+    INVALID_REQUEST to: is not a parameter of this endpoint
+    INVALID_REQUEST body: must be a JSON object
+    INVALID_REQUEST content-type: must be application/json, not text/plain
+    METHOD_NOT_ALLOWED This endpoint does not take POST; it takes GET.
+    "#);
+    assert_eq!(calling.delete(MESSAGES).await.header("allow"), "GET, POST");
+    assert_eq!(walk.count(Counter::ApiCalls), before);
+}
+
+#[tokio::test]
+async fn the_account_is_the_partners_own_and_connected() {
+    let walk = Walk::new().await;
+    walk.connected("user-1").await;
+    walk.partner.account("user-2").await;
+    let other = walk.api.partner("Other").await;
+    let for_account = |client: &crate::testing::Client, name: &str| {
+        let client = client.with("x-account-id", name);
+        async move { client.get(PROFILE).await }
+    };
+    insta::assert_snapshot!(for_account(&walk.partner.client, "user-2").await.shown(), @r#"
+    404 Not Found
+    {
+      "error": "This account is not connected to 'sandbox'. Begin with POST /api/v1/accounts/<uuid>/connect.",
+      "error_code": "CONNECTION_NOT_FOUND",
+      "ok": false,
+      "request_id": "req_<id>"
+    }
+    "#);
+    let missing = for_account(&walk.partner.client, "nobody").await;
+    let theirs = for_account(&other.client, "user-1").await;
+    assert_eq!(
+        (missing.code(), theirs.code()),
+        ("NOT_FOUND".to_owned(), "NOT_FOUND".to_owned())
+    );
+    assert_eq!(missing.json()["error"], theirs.json()["error"]);
+    insta::assert_snapshot!(walk.partner.client.get(PROFILE).await.shown(), @r#"
+    400 Bad Request
+    {
+      "details": [
+        {
+          "field": "x-account-id",
+          "problem": "is missing, and there is no default account 'project_default_user': send the external_id of the account that the call acts for"
+        }
+      ],
+      "error": "x-account-id: is missing, and there is no default account 'project_default_user': send the external_id of the account that the call acts for",
+      "error_code": "INVALID_REQUEST",
+      "ok": false,
+      "request_id": "req_<id>"
+    }
+    "#);
+    walk.connected("project_default_user").await;
+    let own = walk.partner.client.get(PROFILE).await.data();
+    assert_eq!(own["sub"], "project_default_user");
+}
+
+#[tokio::test]
+async fn a_providers_refusal_is_told_as_it_was() {
+    let walk = Walk::new().await;
+    walk.connected("user-1").await;
+    let calling = walk.calling("user-1");
+    insta::assert_snapshot!(calling.get("/api/v1/sandbox/messages/99").await.shown(), @r#"
+    502 Bad Gateway
+    {
+      "details": {
+        "body": {
+          "error": "not_found"
+        },
+        "status": 404
+      },
+      "error": "The provider answered 404.",
+      "error_code": "PROVIDER_ERROR",
+      "ok": false,
+      "request_id": "req_<id>"
+    }
+    "#);
+    let body = Some("{\"error\":\"teapot\"}".to_owned());
+    walk.fault(Target::Api, FaultKind::Fail { status: 418, body });
+    insta::assert_snapshot!(calling.get(PROFILE).await.shown(), @r#"
+    502 Bad Gateway
+    {
+      "details": {
+        "body": {
+          "error": "teapot"
+        },
+        "status": 418
+      },
+      "error": "The provider answered 418.",
+      "error_code": "PROVIDER_ERROR",
+      "ok": false,
+      "request_id": "req_<id>"
+    }
+    "#);
+    walk.fault(Target::Api, FaultKind::RateLimit { retry_after_s: 7 });
+    let limited = calling.get(PROFILE).await;
+    assert_eq!(
+        (limited.status.as_u16(), limited.code().as_str()),
+        (429, "PROVIDER_RATE_LIMITED")
+    );
+    assert_eq!(limited.header("retry-after"), "7");
+    for kind in [FaultKind::Html, FaultKind::Garbage] {
+        walk.fault(Target::Api, kind);
+        let refused = calling.get(PROFILE).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.code().as_str()),
+            (502, "PROVIDER_ERROR")
+        );
+        assert_eq!(refused.json()["details"]["status"], 200);
+    }
+}
+
+#[tokio::test]
+async fn answers_and_bodies_have_a_limit() {
+    let limits = [
+        ("http.call_answer_max_bytes", "4096"),
+        ("http.call_body_max_bytes", "4096"),
+    ];
+    let walk = Walk::with(&limits).await;
+    walk.connected("user-1").await;
+    let calling = walk.calling("user-1");
+    walk.fault(Target::Api, FaultKind::Big { bytes: 10_000 });
+    assert_eq!(calling.get(PROFILE).await.code(), "PAYLOAD_TOO_LARGE");
+    let large = json!({"text": "x".repeat(5000)});
+    let refused = calling.post(MESSAGES, large).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.code().as_str()),
+        (413, "PAYLOAD_TOO_LARGE")
+    );
+    assert_eq!(walk.count(Counter::ApiWrites), 0);
+}
+
+#[tokio::test]
+async fn a_grant_that_died_needs_its_user() {
+    let walk = Walk::new().await;
+    let account = walk.connected("user-1").await;
+    let calling = walk.calling("user-1");
+    walk.sandbox.revoke_all(None);
+    let first = calling.get(PROFILE).await;
+    insta::assert_snapshot!(first.shown(), @r#"
+    409 Conflict
+    {
+      "error": "The end user must connect 'sandbox' again (invalid_grant). Begin with POST /api/v1/accounts/<uuid>/connect.",
+      "error_code": "NEEDS_REAUTH",
+      "ok": false,
+      "reason": "invalid_grant",
+      "reconnect": {
+        "method": "POST",
+        "path": "/api/v1/accounts/<uuid>/connect",
+        "provider": "sandbox"
+      },
+      "request_id": "req_<id>"
+    }
+    "#);
+    // The worker is not asked again.
+    let before = walk.count(Counter::TokenRequests);
+    walk.api.advance(Duration::from_secs(6));
+    let second = calling.get(PROFILE).await;
+    assert_eq!(second.json()["error"], first.json()["error"]);
+    assert_eq!(walk.count(Counter::TokenRequests), before);
+    // Connecting again helps at once.
+    walk.connect(&account, "user-1").await;
+    assert_eq!(calling.get(PROFILE).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_switched_off_is_not_called() {
+    let walk = Walk::new().await;
+    let account = walk.connected("user-1").await;
+    let calling = walk.calling("user-1");
+    assert_eq!(calling.get(MESSAGES).await.status, 200);
+    let path = format!("/api/v1/accounts/{account}/integrations/sandbox");
+    let switch = |body: serde_json::Value| {
+        let (client, path) = (walk.partner.client.clone(), path.clone());
+        async move {
+            client
+                .patch(&path, json!({"enabled_services": body}))
+                .await
+                .data()
+        }
+    };
+    switch(json!({"messages.read": false, "messages.write": false})).await;
+    insta::assert_snapshot!(calling.get(MESSAGES).await.shown(), @r#"
+    403 Forbidden
+    {
+      "error": "This call needs 'messages.read', which is switched off for this integration or was not granted. Switch it on with PATCH …/integrations/sandbox, or connect again with it.",
+      "error_code": "SERVICE_DISABLED",
+      "ok": false,
+      "request_id": "req_<id>"
+    }
+    "#);
+    assert_eq!(calling.get(PROFILE).await.status, 200);
+    let raw = "/api/v1/proxy/sandbox/api/echo";
+    assert_eq!(calling.get(raw).await.status, 200);
+    let acting = calling.send(Method::POST, raw, "x").await;
+    assert_eq!(
+        (acting.status.as_u16(), acting.code().as_str()),
+        (403, "SERVICE_DISABLED")
+    );
+    assert_eq!(walk.count(Counter::ApiWrites), 0);
+}
+
+#[tokio::test]
+async fn a_test_key_reaches_the_sandbox_alone_and_is_not_billed() {
+    let walk = Walk::new().await;
+    walk.connected("user-1").await;
+    let body = json!({"mode": "test"});
+    let made = walk
+        .partner
+        .client
+        .post("/api/v1/partner/keys", body)
+        .await
+        .data();
+    let key = format!("Bearer {}", made["key"].as_str().unwrap());
+    let testing = walk
+        .api
+        .anyone()
+        .with("authorization", &key)
+        .with("x-account-id", "user-1");
+    for path in [
+        "/api/v1/google/gmail/messages",
+        "/api/v1/gmail/messages",
+        "/api/v1/proxy/github/api/user",
+    ] {
+        let refused = testing.get(path).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.code().as_str()),
+            (403, "TEST_KEY_ONLY_SANDBOX")
+        );
+    }
+    assert_eq!(testing.get(PROFILE).await.status, 200);
+    let calls = testing.get("/api/v1/calls").await.data();
+    let first = &calls["calls"][0];
+    assert_eq!(
+        (&first["billed"], &first["not_billed_reason"]),
+        (&json!(false), &json!("test_key"))
+    );
+}
+
+#[tokio::test]
+async fn a_plan_without_overage_ends_at_its_calls() {
+    let walk = Walk::with(&[("plans.free.included_calls_per_month", "1")]).await;
+    walk.connected("user-1").await;
+    let calling = walk.calling("user-1");
+    let first = calling.get(PROFILE).await;
+    assert_eq!(
+        (first.status.as_u16(), first.header("x-ratelimit-limit")),
+        (200, "1")
+    );
+    walk.api.advance(Duration::from_secs(3));
+    let second = calling.get(PROFILE).await;
+    insta::assert_snapshot!(second.shown(), @r#"
+    429 Too Many Requests
+    {
+      "error": "All 1 calls that the plan 'free' has for this month are used. The next month begins in UTC; a larger plan helps at once.",
+      "error_code": "QUOTA_EXCEEDED",
+      "ok": false,
+      "request_id": "req_<id>"
+    }
+    "#);
+    assert_eq!(second.header("x-ratelimit-remaining"), "0");
+    assert_eq!(
+        second.header("retry-after"),
+        (10 * 24 * 3600 - 20 * 3600 + 24 * 3600 - 3 - 24 * 3600).to_string()
+    );
+    // Test calls go on.
+    let made = walk
+        .partner
+        .client
+        .post("/api/v1/partner/keys", json!({"mode": "test"}))
+        .await;
+    let key = format!("Bearer {}", made.data()["key"].as_str().unwrap());
+    let testing = walk
+        .api
+        .anyone()
+        .with("authorization", &key)
+        .with("x-account-id", "user-1");
+    assert_eq!(testing.get(PROFILE).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_same_post_with_the_same_key_acts_once() {
+    let walk = Walk::new().await;
+    walk.connected("user-1").await;
+    let calling = walk.calling("user-1").with("idempotency-key", "k1");
+    let first = calling.post(MESSAGES, json!({"text": "hello"})).await;
+    let again = calling.post(MESSAGES, json!({"text": "hello"})).await;
+    assert_eq!(first.body, again.body);
+    assert_eq!(again.header("idempotent-replayed"), "true");
+    assert_eq!(walk.count(Counter::ApiWrites), 1);
+    let other = calling.post(MESSAGES, json!({"text": "other"})).await;
+    assert_eq!(other.code(), "IDEMPOTENCY_MISMATCH");
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_answers_ends_in_time() {
+    let api = TestApi::with(&[("calls.wait_ms", "20")]).await;
+    let acme = api.partner("Acme").await;
+    let account = acme.account("user-1").await;
+    api.connection(&acme, &account).await;
+    let calling = acme.client.with("x-account-id", "user-1");
+    insta::assert_snapshot!(calling.get(PROFILE).await.shown(), @r#"
+    504 Gateway Timeout
+    {
+      "error": "Nothing was heard of this call in time. It can be repeated.",
+      "error_code": "PROVIDER_TIMEOUT",
+      "ok": false,
+      "request_id": "req_<id>"
+    }
+    "#);
+    insta::assert_snapshot!(calling.post(MESSAGES, json!({"text": "x"})).await.shown(), @r#"
+    504 Gateway Timeout
+    {
+      "error": "Nothing was heard of this call in time. It may have been sent; it is not sent again. GET /api/v1/calls shows what became of it (call_<id>).",
+      "error_code": "OUTCOME_UNKNOWN",
+      "ok": false,
+      "request_id": "req_<id>"
+    }
+    "#);
+}
