@@ -114,6 +114,11 @@ impl Clients {
             .map_err(|error| ClientError::clone(&error))
     }
 
+    /// Reads it again at the next use.
+    pub(crate) async fn forget(&self, partner: PartnerId, id: AuthConfigId) {
+        self.kept.invalidate(&(partner, id)).await;
+    }
+
     async fn load(&self, partner: PartnerId, id: AuthConfigId) -> Result<OauthClient, ClientError> {
         let config = self.store.get_usable_auth_config(partner, id).await;
         let config = config

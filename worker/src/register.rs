@@ -62,7 +62,8 @@ pub(crate) struct Entry {
     pub(crate) gave_up: GaveUp,
 }
 
-const fn entry<H: Handler>() -> Entry {
+/// The entry of a handler.
+pub(crate) const fn entry<H: Handler>() -> Entry {
     Entry {
         info: H::info,
         run: |worker, attempt| {

@@ -50,6 +50,11 @@ pub(crate) struct Failure {
 /// Runs a fetched job to its end, whatever that end is.
 pub(crate) async fn run(worker: Arc<Worker>, job: Job) {
     let entry = register::find(&job.kind);
+    run_as(worker, entry, job).await;
+}
+
+/// Runs a job with this handler; without one it is drained.
+pub(crate) async fn run_as(worker: Arc<Worker>, entry: Option<Entry>, job: Job) {
     let info = entry.map_or_else(|| retired(&job), |entry| (entry.info)());
     let Some(attempt) = begin(&worker.ctx, &info, job).await else {
         worker
@@ -291,7 +296,7 @@ fn log(outcome: &Outcome, took: Duration) {
     match outcome {
         Outcome::Done(_) => tracing::info!(?took, "done"),
         Outcome::Retry { code, error, .. } => {
-            tracing::warn!(?took, code, error, "to be tried again")
+            tracing::warn!(?took, code, error, "to be tried again");
         }
         Outcome::Snooze { until, reason } => tracing::debug!(?took, %until, reason, "snoozed"),
         Outcome::Fail { code, error, .. } => tracing::warn!(?took, code, error, "failed"),

@@ -225,11 +225,12 @@ impl Exchange<'_> {
         if error.class == Class::Operator {
             client::pause(&self.worker.ctx, client, &error.code).await;
         }
+        // A success that cannot be read, and what no rule knows, are final for a code: it is not sent again.
+        let passes = error.status >= 300 && !error.suspicious;
         let code = match (error.code.as_str(), error.class) {
             ("invalid_scope", _) => "invalid_scope",
             ("access_denied", _) => "access_denied",
-            // What no rule knows is as final for a code as what a rule calls so: it is not sent again.
-            (_, Class::RateLimited(_) | Class::Transient) if !error.suspicious => UNAVAILABLE,
+            (_, Class::RateLimited(_) | Class::Transient) if passes => UNAVAILABLE,
             _ => EXCHANGE_FAILED,
         };
         Failed::new(code, error)

@@ -308,11 +308,11 @@ impl<'a> Call<'a> {
     ) -> Step<Ended> {
         let verdict = sent.verdict(provider, repeatable, self.ctx.now());
         let again = verdict.passes && self.is_durable() && !self.attempt.is_last;
-        let is_open = self.request.is_unsafe() && verdict.outcome != CallOutcome::NotSent;
-        if !again {
-            ledger::record(self, receipt, &sent, &verdict).await?;
-        } else if self.request.is_unsafe() && !is_open {
-            // The next attempt has a receipt of its own; a repeatable one goes on with this.
+        // A safe call that goes on has no receipt yet, and a repeatable one goes on with the one it has; but
+        // where nothing was sent, the next attempt has a receipt of its own.
+        let goes_on =
+            again && (!self.request.is_unsafe() || verdict.outcome != CallOutcome::NotSent);
+        if !goes_on {
             ledger::record(self, receipt, &sent, &verdict).await?;
         }
         Ok(verdict.end(self.kind.call, again))

@@ -24,20 +24,23 @@ use crate::{
 /// How a call ended.
 pub(super) enum Ended {
     /// The provider answered.
-    Answered {
-        /// The receipt.
-        call: CallId,
-        /// What it answered.
-        result: CallResult,
-        /// The body of that.
-        body: Bytes,
-    },
+    Answered(Box<Answered>),
     /// It did not, or was not asked.
     Failed(Fault),
     /// Nobody waits: another attempt follows.
     Later(Outcome),
     /// Another worker has this very call: it answers.
     Elsewhere,
+}
+
+/// What the provider answered.
+pub(super) struct Answered {
+    /// The receipt.
+    pub(super) call: CallId,
+    /// Status and headers.
+    pub(super) result: CallResult,
+    /// The body of that.
+    pub(super) body: Bytes,
 }
 
 /// An error of ours, as the caller sees it.
@@ -121,7 +124,7 @@ pub(super) async fn deliver(
     ended: Ended,
 ) -> Outcome {
     let (call, result, body) = match ended {
-        Ended::Answered { call, result, body } => (call, result, body),
+        Ended::Answered(answered) => (answered.call, answered.result, answered.body),
         Ended::Failed(fault) => (kind.call, fault.into_result(), Bytes::new()),
         Ended::Later(outcome) => return outcome,
         // A durable one was claimed, so whoever sent it lost its claim: the next attempt finds its receipt.

@@ -15,7 +15,7 @@ use latchkey_providers::{Provider, answer_headers};
 
 use super::{
     Call, With,
-    ending::{Ended, Fault},
+    ending::{Answered, Ended, Fault},
 };
 use crate::refresh::{FreshToken, NotFresh};
 
@@ -242,7 +242,7 @@ impl Verdict {
     /// How the call ends: with its result, or with another attempt.
     pub(super) fn end(self, call: CallId, again: bool) -> Ended {
         match self.result {
-            Ok((result, body)) => Ended::Answered { call, result, body },
+            Ok((result, body)) => Ended::Answered(Box::new(Answered { call, result, body })),
             Err(fault) if again => Ended::Later(Outcome::retry(fault.code, fault.message)),
             Err(fault) => fault.into(),
         }
