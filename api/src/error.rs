@@ -17,13 +17,19 @@ use latchkey_runtime::SealError;
 use latchkey_store::StoreError;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{ObjectBuilder, Type},
+    },
+};
 
 macro_rules! codes {
     ($($(#[$doc:meta])+ $name:ident = $text:literal $status:ident,)+) => {
         /// The machine-readable codes, each with its HTTP status.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, ToSchema)]
-        pub enum Code { $($(#[$doc])+ #[serde(rename = $text)] $name,)+ }
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])+ $name,)+ }
 
         impl Code {
             /// All of them.
@@ -114,6 +120,24 @@ impl Code {
         )
     }
 }
+
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+impl PartialSchema for Code {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("What is wrong, for programs."))
+            .enum_values(Some(Self::ALL.iter().map(|code| code.as_str())))
+            .into()
+    }
+}
+
+impl ToSchema for Code {}
 
 /// A field that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -1,7 +1,7 @@
 //! What handlers take out of a request, each refusal in the envelope: [`Body`] (JSON), [`Query`], [`Path`],
 //! and [`RequestId`](Id). A refusal names the field where one is wrong.
 
-use std::{borrow::Cow, str::FromStr};
+use std::{borrow::Cow, str::FromStr, time::Duration};
 
 use axum::{
     body::Body as HttpBody,
@@ -23,6 +23,9 @@ use crate::error::{ApiError, Code};
 /// How large a body may be, in bytes. Set per group of routes in `router.rs`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyLimit(pub usize);
+
+/// How long a body may take to arrive: 10 MiB on a slow line. Longer ones hold a connection for nothing.
+const BODY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A JSON body. An empty one is refused; take `Option<Body<T>>` where it may be left out.
 #[derive(Debug)]
@@ -57,6 +60,14 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Body<T> {
 /// # Errors
 /// 413 beyond the limit, 400 when the client stops sending.
 pub(crate) async fn read_body(parts: &Parts, body: HttpBody) -> Result<Bytes, ApiError> {
+    read_body_within(BODY_WITHIN, parts, body).await
+}
+
+async fn read_body_within(
+    within: Duration,
+    parts: &Parts,
+    body: HttpBody,
+) -> Result<Bytes, ApiError> {
     let limit = parts.extensions.get::<BodyLimit>().map_or(0, |l| l.0);
     let too_large = || {
         ApiError::new(
@@ -69,10 +80,14 @@ pub(crate) async fn read_body(parts: &Parts, body: HttpBody) -> Result<Bytes, Ap
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(read) => Ok(read.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(ApiError::invalid("The body ended before it was complete.")),
+    match tokio::time::timeout(within, Limited::new(body, limit).collect()).await {
+        Ok(Ok(read)) => Ok(read.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(ApiError::invalid("The body ended before it was complete.")),
+        Err(_) => Err(ApiError::invalid(format!(
+            "The body did not arrive within {} seconds.",
+            within.as_secs()
+        ))),
     }
 }
 
@@ -275,6 +290,18 @@ mod tests {
         inner.name | missing field `name`
         The body is not valid JSON: unexpected end of hex escape at line 1 column 16.
         ");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_given_up() {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.extensions.insert(BodyLimit(10));
+        let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+        let read = read_body_within(Duration::ZERO, &parts, HttpBody::from_stream(never)).await;
+        assert!(read.unwrap_err().message.contains("did not arrive"));
+        let cut = futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });
+        let read = read_body(&parts, HttpBody::from_stream(cut)).await;
+        assert!(read.unwrap_err().message.contains("before it was complete"));
     }
 
     #[test]

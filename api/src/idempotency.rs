@@ -273,11 +273,18 @@ async fn replay(
 
 #[cfg(test)]
 mod tests {
+    use axum::middleware::from_fn_with_state;
     use http::StatusCode;
     use serde_json::json;
+    use tokio::sync::Notify;
 
     use super::*;
-    use crate::testing::{Client, TestApi};
+    use crate::{
+        extract::BodyLimit,
+        layers,
+        reply::Reply,
+        testing::{Client, TestApi},
+    };
 
     const KEYS: &str = "/api/v1/partner/keys";
     const ACCOUNTS: &str = "/api/v1/accounts";
@@ -408,6 +415,44 @@ mod tests {
         assert_eq!(running.header("retry-after"), "1");
         api.advance(LOCKED);
         client.post(ACCOUNTS, body).await.data();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_finds_the_answer_later() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let (entered, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let signals = (Arc::clone(&entered), Arc::clone(&gate));
+        let slow = async move || {
+            signals.0.notify_one();
+            signals.1.notified().await;
+            Reply(json!({"did": "it"}))
+        };
+        let router = axum::Router::new()
+            .route("/slow", axum::routing::post(slow))
+            .layer(from_fn_with_state(Arc::clone(&api.api), once))
+            .layer(axum::Extension(Scope(acme.id)))
+            .layer(axum::Extension(BodyLimit(1024)))
+            .layer(from_fn_with_state(Arc::clone(&api.api), layers::frame));
+        let client = keyed(&api.anyone().at(&router), "k-1");
+        tokio::select! {
+            biased;
+            answer = client.post("/slow", json!({})) => panic!("{}", answer.shown()),
+            // The client hangs up while the handler works.
+            () = entered.notified() => {}
+        }
+        assert_eq!(
+            client.post("/slow", json!({})).await.code(),
+            "IDEMPOTENCY_IN_FLIGHT"
+        );
+        gate.notify_one();
+        // What must not be cut is awaited by a stop.
+        assert!(api.api.ctx.stopper.wait(Duration::from_secs(30)).await);
+        let later = client.post("/slow", json!({})).await;
+        assert_eq!(
+            (later.header("idempotent-replayed"), &later.data()["did"]),
+            ("true", &json!("it"))
+        );
     }
 
     #[tokio::test]

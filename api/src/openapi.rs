@@ -111,6 +111,14 @@ pub(crate) fn finish(mut doc: utoipa::openapi::OpenApi) -> Bytes {
 }
 
 fn common(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        // The standard asks for a text; most of ours have nothing to say beyond their schema.
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            response.description = "Done.".to_owned();
+        }
+    }
     let error = Content::new(Some(Ref::from_schema_name("ErrorBody")));
     let response: Response = ResponseBuilder::new()
         .description("Refused; `error_code` says why.")
@@ -173,6 +181,12 @@ mod tests {
                     operation["responses"]["default"].is_object(),
                     "{name} has no errors"
                 );
+                for response in operation["responses"].as_object().unwrap().values() {
+                    assert!(
+                        response["description"].is_string(),
+                        "{name}: a response without text"
+                    );
+                }
                 let parameters = operation["parameters"]
                     .as_array()
                     .cloned()
@@ -191,6 +205,10 @@ mod tests {
                 assert_eq!(keyed, method == "post", "{name}");
             }
         }
+        let codes = doc["components"]["schemas"]["Code"]["enum"]
+            .as_array()
+            .unwrap();
+        assert!(codes.contains(&"INVALID_REQUEST".into()), "{codes:?}");
         for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();
             assert!(
