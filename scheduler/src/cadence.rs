@@ -6,6 +6,9 @@ use std::{str::FromStr, time::Duration};
 use chrono::{DateTime, Utc};
 use latchkey_domain::Timestamp;
 
+/// Cron lines count in these.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// When a task runs.
 #[derive(Clone, Debug)]
 pub(crate) enum Cadence {
@@ -38,9 +41,9 @@ impl Cadence {
     pub(crate) fn latest(&self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Every(period) => Some(now.floor(*period)),
-            // The iterator begins before the time it is given, and counts in whole seconds.
+            // Backwards, the iterator begins before the whole second it is given.
             Self::Cron(schedule) => {
-                let before = chrono(now + Duration::from_secs(1))?;
+                let before = chrono(now.floor(SECOND) + SECOND)?;
                 schedule.after(&before).next_back().map(timestamp)
             }
         }

@@ -376,7 +376,12 @@ pub fn window(life: Duration) -> (Duration, Duration) {
     (margin, (margin * 2).min(life.mul_f64(0.75)).max(margin))
 }
 
-/// When a grant is due: seeded by its id, uniform over the window before expiry.
+/// The shortest time from an answer to the next refresh: a provider whose tokens end as they are issued must
+/// not keep us asking without a pause.
+pub const MIN_WAIT: Duration = Duration::from_millis(250);
+
+/// When a grant is due: seeded by its id, uniform over the window before expiry, and not before
+/// [`MIN_WAIT`].
 pub fn due_at(
     grant: GrantId,
     version: i64,
@@ -392,7 +397,7 @@ pub fn due_at(
         + latest
             .saturating_sub(margin)
             .mul_f64(entropy::unit(entropy::mix(seed)));
-    expires_at.minus(lead)
+    expires_at.minus(lead).max(issued_at + MIN_WAIT)
 }
 
 #[cfg(test)]
@@ -607,5 +612,8 @@ mod tests {
         for (part, want) in [(500, 450.0), (1000, 540.0), (1500, 630.0)] {
             assert!((leads[part] - want).abs() < 12.0, "{part}: {}", leads[part]);
         }
+        let id = GrantId::from_u128(1);
+        assert_eq!(due_at(id, 1, T0, T0), T0 + MIN_WAIT);
+        assert_eq!(due_at(id, 1, T0, T0 + MIN_WAIT), T0 + MIN_WAIT);
     }
 }
