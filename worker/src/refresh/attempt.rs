@@ -21,7 +21,7 @@ use super::{
     fault,
     moment::Moment,
     protocol::{Blocked, Protocol},
-    refresher::{FreshToken, NotFresh},
+    refresher::{COME_BACK, FreshToken, NotFresh},
 };
 use crate::client::OauthClient;
 
@@ -55,7 +55,7 @@ impl End {
     /// What one who waited since `now` is told.
     pub(super) fn as_not_fresh(&self, now: Timestamp) -> NotFresh {
         let unavailable = |at: Timestamp| NotFresh::Unavailable {
-            retry_after: now.until(at),
+            retry_after: now.until(at).max(COME_BACK),
         };
         match self {
             Self::Closed(closed) => match (closed.dead, &closed.paused) {

@@ -358,6 +358,12 @@ mod tests {
         Arc::new(Journal::create(dir, holder(n)).unwrap())
     }
 
+    fn remove_all(orphans: Vec<Orphan>) {
+        for orphan in orphans {
+            orphan.remove().unwrap();
+        }
+    }
+
     fn adopted(dir: &Path) -> Vec<Entry> {
         let orphans = adopt(dir).unwrap();
         orphans.into_iter().flat_map(|o| o.entries).collect()
@@ -378,7 +384,7 @@ mod tests {
         // Passed entries are still in the file: they land nowhere, because versions only grow.
         assert_eq!(orphans[0].entries, [sample(1), sample(2)]);
         assert!(adopt(temp.path()).unwrap().is_empty(), "we hold it now");
-        orphans.into_iter().for_each(|o| o.remove().unwrap());
+        remove_all(orphans);
         drop(second);
         assert_eq!(adopt(temp.path()).unwrap().len(), 1);
     }
@@ -453,7 +459,7 @@ mod tests {
                         let journal = journal(dir, n * 100 + round);
                         assert!(is_still_at(&journal.state().file, &journal.path).unwrap());
                         let orphans = adopt(dir).unwrap();
-                        orphans.into_iter().for_each(|o| o.remove().unwrap());
+                        remove_all(orphans);
                         assert!(is_still_at(&journal.state().file, &journal.path).unwrap());
                     }
                 });

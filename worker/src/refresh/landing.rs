@@ -105,12 +105,11 @@ impl Protocol {
             self.ctx.store.land_grant(entry.landing(now))
         });
         let mut write = std::pin::pin!(write);
-        let landed = match tokio::time::timeout(SLOW_COMMIT, &mut write).await {
-            Ok(landed) => landed,
-            Err(_) => {
-                self.sync_journal().await;
-                write.await
-            }
+        let landed = if let Ok(landed) = tokio::time::timeout(SLOW_COMMIT, &mut write).await {
+            landed
+        } else {
+            self.sync_journal().await;
+            write.await
         };
         if landed.is_none() {
             self.sync_journal().await;

@@ -84,10 +84,11 @@ pub(super) enum Blocked {
 impl From<Blocked> for NotFresh {
     fn from(blocked: Blocked) -> Self {
         match blocked {
-            Blocked::Store(e)
-            | Blocked::Client(ClientError::Store(e))
-            | Blocked::Client(ClientError::Seal(SealError::Store { source: e, .. }))
-            | Blocked::Sealed(SealError::Store { source: e, .. }) => Self::Store(e),
+            Blocked::Store(source)
+            | Blocked::Client(
+                ClientError::Store(source) | ClientError::Seal(SealError::Store { source, .. }),
+            )
+            | Blocked::Sealed(SealError::Store { source, .. }) => Self::Store(source),
             Blocked::NoTokens => Self::Gone,
             Blocked::Paused(reason) => Self::Operator { reason },
             other => Self::Operator {
@@ -176,12 +177,15 @@ impl Protocol {
             Need::TokenDead => self.ctx.stopper.finishing(),
         };
         let acquire = async {
-            let _of_due = match need {
+            let of_due = match need {
                 Need::Due => Some(self.due_slots.acquire().await.ok()?),
                 Need::TokenDead => None,
             };
-            let _of_all = self.slots.acquire().await.ok()?;
-            Some(Slot { _of_all, _of_due })
+            let of_all = self.slots.acquire().await.ok()?;
+            Some(Slot {
+                _of_all: of_all,
+                _of_due: of_due,
+            })
         };
         let within = tokio::time::timeout(self.timings.lease, acquire);
         stop.run_until_cancelled(within).await?.ok()?

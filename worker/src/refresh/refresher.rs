@@ -21,8 +21,8 @@ const JITTER: Duration = Duration::from_millis(500);
 /// How long a due grant that cannot be refreshed for a reason of ours (a paused client, a secret that does
 /// not open) is left alone.
 const BLOCKED_FOR: Duration = Duration::from_secs(60);
-/// When to come back where nothing better is known.
-const COME_BACK: Duration = Duration::from_secs(1);
+/// When to come back where nothing better is known, and at the earliest.
+pub(super) const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Keeps grants fresh. Clones share everything.
 #[derive(Clone, Debug)]
