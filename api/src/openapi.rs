@@ -116,7 +116,7 @@ fn common(operation: &mut Operation) {
         if let RefOr::T(response) = response
             && response.description.is_empty()
         {
-            response.description = "Done.".to_owned();
+            "Done.".clone_into(&mut response.description);
         }
     }
     let error = Content::new(Some(Ref::from_schema_name("ErrorBody")));
