@@ -5,12 +5,9 @@
 //! twice, a process that died) finds the mark and fails the session instead of sending again. Whatever ends
 //! here, the session ends with it, and the browser that waits at the callback is told.
 
-use latchkey_domain::{
-    ConnectionId, GrantId, SessionId,
-    backoff::Backoff,
-    refresh::{self, Class},
-    states::{ConnectionStatus, SessionStatus},
-};
+mod storing;
+
+use latchkey_domain::{SessionId, refresh::Class, states::SessionStatus};
 use latchkey_jobs::{
     Outcome,
     kinds::{ExchangeCode, exchange_code::ExchangeAnswer},
@@ -19,7 +16,7 @@ use latchkey_oauth::{
     Asked, CodeExchange, HttpError, Identity, TokenError, TokenSet, exchange_request,
     identity_request, parse_identity, parse_tokens,
 };
-use latchkey_store::{Connection, ConnectionRow, JsonMap, NewConnection, SessionRow, StoreError};
+use latchkey_store::{JsonMap, SessionRow, StoreError};
 use latchkey_telemetry::Chain;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -27,7 +24,6 @@ use crate::{
     Worker,
     client::{self, OauthClient},
     fault::point,
-    handlers::revoke_grant::revoke_unstored,
     register::Handler,
     runner::{Attempt, Failure},
 };
@@ -36,13 +32,6 @@ use crate::{
 const EXCHANGE_FAILED: &str = "token_exchange_failed";
 /// The provider could not be reached, or asked for time.
 const UNAVAILABLE: &str = "provider_unavailable";
-/// Times that what came is written before it is given up: the store may be busy, and the grant may move on
-/// between reading and writing.
-const STORE_TRIES: u32 = 5;
-const STORE_BACKOFF: Backoff = Backoff {
-    base: std::time::Duration::from_millis(100),
-    cap: std::time::Duration::from_secs(2),
-};
 
 /// Why a session failed.
 struct Failed {
@@ -304,146 +293,5 @@ impl Exchange<'_> {
             code: UNAVAILABLE,
             error: "the identity endpoint did not answer".into(),
         }))
-    }
-
-    /// Writes connection, grant, tokens and the session's end in one transaction.
-    async fn store(
-        &self,
-        client: &OauthClient,
-        tokens: &TokenSet,
-        identity: &Identity,
-    ) -> Result<(), Failed> {
-        let (ctx, session) = (&self.worker.ctx, &self.session);
-        let mut tries = 0;
-        let (error, status) = loop {
-            tries += 1;
-            let error = match self.try_store(client, tokens, identity).await {
-                Ok(stored) => {
-                    tracing::info!(connection = %stored.row.id, "connected");
-                    ctx.signals.publish(stored.grant.id.as_u128()).await;
-                    return Ok(());
-                }
-                Err(error) => error,
-            };
-            let now = ctx
-                .store
-                .get_partner_session(session.partner_id, session.id)
-                .await;
-            match now.ok().flatten().map(|row| row.status) {
-                // It was written, and only the answer to the commit was lost.
-                Some(SessionStatus::Completed) => return Ok(()),
-                Some(SessionStatus::Exchanging) | None if tries < STORE_TRIES => {}
-                status => break (error, status),
-            }
-            tokio::time::sleep(STORE_BACKOFF.wait(tries, &*ctx.entropy)).await;
-        };
-        // Nothing holds these tokens: the account was deleted meanwhile, or they cannot be written. Where
-        // the session could not be read, they may have been.
-        if status.is_some() {
-            let statuses = revoke_unstored(ctx, client, &session.params, tokens).await;
-            tracing::warn!(session = %session.id, ?statuses, "what came could not be stored: revoked");
-        }
-        Err(error)
-    }
-
-    async fn try_store(
-        &self,
-        client: &OauthClient,
-        tokens: &TokenSet,
-        identity: &Identity,
-    ) -> Result<Connection, Failed> {
-        let (ctx, session) = (&self.worker.ctx, &self.session);
-        let (partner, now) = (session.partner_id, ctx.now());
-        let failed = |error: &(dyn std::error::Error + 'static)| Failed::exchange(error);
-        let found = ctx
-            .store
-            .find_reconnect(
-                partner,
-                session.account_id,
-                session.auth_config_id,
-                &identity.key,
-            )
-            .await
-            .map_err(|e| failed(&e))?;
-        let (grant_id, version) = match &found {
-            Some(found) => (found.grant.id, found.grant.version + 1),
-            None => (GrantId::new(now, &*ctx.entropy), 1),
-        };
-        let row = grant_id.to_string();
-        let bytes = tokens.to_bytes();
-        let sealed = ctx
-            .sealer
-            .seal(
-                partner,
-                "grant_secrets",
-                "sealed",
-                &row,
-                version,
-                bytes.expose_secret(),
-            )
-            .await
-            .map_err(|e| failed(&e))?;
-        let refreshable = tokens.refresh.is_some();
-        let due = |end| refresh::due_at(grant_id, version, tokens.issued_at, end);
-        let new = NewConnection {
-            connection: self.connection(client, found.as_ref(), tokens, identity)?,
-            grant_id,
-            version,
-            sealed,
-            issued_at: tokens.issued_at,
-            expires_at: tokens.expires_at,
-            due_at: tokens.expires_at.filter(|_| refreshable).map(due),
-            refreshable,
-            session_id: Some(session.id),
-            job: None,
-            now,
-        };
-        ctx.store
-            .store_connection(&new)
-            .await
-            .map_err(|e| failed(&e))
-    }
-
-    fn connection(
-        &self,
-        client: &OauthClient,
-        found: Option<&Connection>,
-        tokens: &TokenSet,
-        identity: &Identity,
-    ) -> Result<ConnectionRow, Failed> {
-        let (ctx, session) = (&self.worker.ctx, &self.session);
-        let now = ctx.now();
-        let provider = client.provider().map_err(|e| Failed::exchange(&e))?;
-        let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
-        let mut enabled_services = provider.granted(spec, &tokens.scopes);
-        if let Some(found) = found {
-            // What the partner had switched off stays off; what was off because it was not granted does not.
-            for (permission, was_granted) in provider.granted(spec, &found.row.scopes) {
-                let is_off = found.row.enabled_services.get(&permission) == Some(&false);
-                if was_granted && is_off {
-                    enabled_services.insert(permission, false);
-                }
-            }
-        }
-        Ok(ConnectionRow {
-            id: found.map_or_else(
-                || ConnectionId::new(now, &*ctx.entropy),
-                |found| found.row.id,
-            ),
-            partner_id: session.partner_id,
-            account_id: session.account_id,
-            auth_config_id: session.auth_config_id,
-            provider: session.provider.clone(),
-            identity: identity.key.clone(),
-            label: identity.label.clone(),
-            status: ConnectionStatus::Active,
-            reason: None,
-            enabled_services,
-            scopes: tokens.scopes.clone(),
-            params: session.params.clone(),
-            connected_at: now,
-            updated_at: now,
-            revoked_at: None,
-        })
     }
 }

@@ -9,6 +9,7 @@ mod contracts;
 mod exchange;
 mod queued_calls;
 mod redaction;
+mod refresh_job;
 mod revoke;
 mod run;
 mod runner;
