@@ -14,8 +14,6 @@ pub(crate) mod list;
 mod named;
 mod raw;
 #[cfg(test)]
-mod raw_tests;
-#[cfg(test)]
 mod tests;
 mod waiting;
 

@@ -1,13 +1,9 @@
 //! Connect sessions: begun by the partner ([`create`]), followed by it ([`get`]), ended by the browser's return
 //! ([`callback`]) and, where the partner confirms, by its backend ([`complete`]).
 
-#[cfg(test)]
-mod attacks;
 pub(crate) mod callback;
 pub(crate) mod complete;
 pub(crate) mod create;
-#[cfg(test)]
-mod create_tests;
 mod exchange;
 pub(crate) mod get;
 pub(crate) mod landing;
