@@ -160,6 +160,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn asked_twice_with_one_idempotency_key_it_is_made_once() {
+        let api = TestApi::new().await;
+        let operator = api.operator().with("idempotency-key", "acme-1");
+        let body = json!({"company": "Acme", "website": "https://acme.example"});
+        let first = operator.post("/operator/partners", body.clone()).await;
+        let again = operator.post("/operator/partners", body).await;
+        assert_eq!(again.data(), first.data());
+        let listed = api.operator().get("/operator/partners").await.data();
+        assert_eq!(listed["partners"].as_array().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
     async fn wrong_fields_are_named_and_nothing_is_made() {
         let api = TestApi::new().await;
         let body = json!({"company": "A".repeat(256), "website": "acme", "plan": "gold",
