@@ -52,6 +52,13 @@ impl Store {
         .await
     }
 
+    /// How many grants of all partners have a refresh whose outcome is not known.
+    pub async fn count_in_doubt(&self) -> Result<u64> {
+        Sql::new("SELECT COUNT(*) FROM grants WHERE in_doubt = 1")
+            .scalar(&self.engine.read)
+            .await
+    }
+
     /// Takes up to `limit` due grants and marks them until `mark_until`: per partner the most urgent first,
     /// fair among partners.
     pub async fn take_due_grants(

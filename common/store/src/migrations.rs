@@ -32,6 +32,7 @@ files!(
     "0014_audit_log",
     "0015_task_leases",
     "0016_store_checks",
+    "0017_grants_in_doubt",
 );
 
 /// Every migration, in order.

@@ -26,6 +26,8 @@ pub(crate) struct Status {
     overdue: u64,
     /// Of these, attempts found for the first time: grants that are newly in doubt.
     new: u64,
+    /// All grants in doubt, those of closed attempts included.
+    in_doubt: u64,
 }
 
 impl Task for SweepAttempts {
@@ -54,6 +56,8 @@ impl Task for SweepAttempts {
                 break;
             }
         }
+        status.in_doubt = ctx.store.count_in_doubt().await?;
+        ctx.metrics.in_doubt(status.in_doubt);
         Ok(status)
     }
 }

@@ -278,9 +278,19 @@ impl Protocol {
         refusal: &TokenError,
     ) -> Option<String> {
         let used = &client.config;
-        let current = self.ctx.store.get_auth_config(used.partner_id, used.id).await;
-        self.clients.forget(row.partner_id, row.auth_config_id).await;
-        if current.ok().flatten().is_none_or(|current| current.version != used.version) {
+        let current = self
+            .ctx
+            .store
+            .get_auth_config(used.partner_id, used.id)
+            .await;
+        self.clients
+            .forget(row.partner_id, row.auth_config_id)
+            .await;
+        if current
+            .ok()
+            .flatten()
+            .is_none_or(|current| current.version != used.version)
+        {
             return None;
         }
         crate::client::pause(&self.ctx, client, &refusal.code).await;

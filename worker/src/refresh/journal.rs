@@ -249,7 +249,9 @@ pub(super) fn adopt(dir: &Path) -> Result<Vec<Orphan>, JournalError> {
     let mut orphans = Vec::new();
     for file in listed {
         let path = file.map_err(failed("list", dir))?.path();
-        let holder = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        let holder = path
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.parse().ok());
         let (Some(holder), Some(extension)) = (holder, path.extension()) else {
             continue;
         };

@@ -109,7 +109,11 @@ impl Refresher {
     ///
     /// # Errors
     /// [`NotFresh`]. Nothing is retried here: the cool-down is in the row, and all who wait share it.
-    pub(crate) async fn fresh(&self, partner: PartnerId, grant: GrantId) -> Result<FreshToken, NotFresh> {
+    pub(crate) async fn fresh(
+        &self,
+        partner: PartnerId,
+        grant: GrantId,
+    ) -> Result<FreshToken, NotFresh> {
         let grant = key(partner, grant);
         let clock = &self.protocol.ctx.clock;
         let warm = self
@@ -139,7 +143,11 @@ impl Refresher {
 
     /// Runs the protocol for grants that are due; `asked` also for those that are not (a partner asked for
     /// it). What is not to be refreshed now is left, with a time for the scheduler to look again.
-    pub(crate) async fn refresh_batch(&self, grants: &[(PartnerId, GrantId)], asked: bool) -> BatchReport {
+    pub(crate) async fn refresh_batch(
+        &self,
+        grants: &[(PartnerId, GrantId)],
+        asked: bool,
+    ) -> BatchReport {
         let keys: Vec<_> = grants
             .iter()
             .map(|(partner, id)| key(*partner, *id))

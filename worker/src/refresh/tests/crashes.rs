@@ -35,21 +35,35 @@ pub(super) enum Point {
 }
 
 impl Point {
-    pub(super) const ALL: [Self; 4] =
-        [Self::BeforeSend, Self::AfterAnswer, Self::BeforeCommit, Self::AfterCommit];
+    pub(super) const ALL: [Self; 4] = [
+        Self::BeforeSend,
+        Self::AfterAnswer,
+        Self::BeforeCommit,
+        Self::AfterCommit,
+    ];
 }
 
 /// Takes a grant as an attempt does.
-pub(super) async fn claim(process: &Refresher, grant: GrantKey) -> Result<(Claimed, Prepared), End> {
+pub(super) async fn claim(
+    process: &Refresher,
+    grant: GrantKey,
+) -> Result<(Claimed, Prepared), End> {
     let ctx = &process.protocol.ctx;
     let moment = Moment::read(ctx).await.unwrap();
     let loaded = ctx.store.load_grant(grant).await.unwrap().unwrap();
-    process.protocol.claim(loaded, Need::TokenDead, moment).await
+    process
+        .protocol
+        .claim(loaded, Need::TokenDead, moment)
+        .await
 }
 
 /// Runs an attempt up to a point and stops there for good; what the process had is gone when the caller
 /// drops it.
-pub(super) async fn run_until(process: &Refresher, grant: GrantKey, point: Point) -> Result<(), End> {
+pub(super) async fn run_until(
+    process: &Refresher,
+    grant: GrantKey,
+    point: Point,
+) -> Result<(), End> {
     let protocol = &process.protocol;
     let (claimed, prepared) = claim(process, grant).await?;
     if point == Point::BeforeSend {
@@ -72,7 +86,12 @@ pub(super) async fn run_until(process: &Refresher, grant: GrantKey, point: Point
     drop(protocol.journal.keep(&entry).unwrap());
     if point == Point::AfterCommit {
         let now = claimed.moment.now(&*protocol.ctx.clock);
-        protocol.ctx.store.land_grant(entry.landing(now)).await.unwrap();
+        protocol
+            .ctx
+            .store
+            .land_grant(entry.landing(now))
+            .await
+            .unwrap();
     }
     Ok(())
 }
@@ -84,13 +103,22 @@ async fn the_crash_matrix() {
             let rig = Rig::new(kind).await;
             let (doomed, grant) = (rig.process().await, rig.expired().await);
             run_until(&doomed, grant, point).await.unwrap();
-            assert_eq!(rig.row(grant).await.attempt.is_none(), point == Point::AfterCommit);
+            assert_eq!(
+                rig.row(grant).await.attempt.is_none(),
+                point == Point::AfterCommit
+            );
             drop(doomed);
             let next = rig.process().await;
             let row = rig.row(grant).await;
-            assert!(row.attempt.is_none(), "{kind:?} {point:?}: closed by who holds its journal");
+            assert!(
+                row.attempt.is_none(),
+                "{kind:?} {point:?}: closed by who holds its journal"
+            );
             let kept = matches!(point, Point::BeforeCommit | Point::AfterCommit);
-            assert_eq!((row.in_doubt, row.version), (!kept, if kept { 2 } else { 1 }));
+            assert_eq!(
+                (row.in_doubt, row.version),
+                (!kept, if kept { 2 } else { 1 })
+            );
             if !kept {
                 unavailable(fresh(&next, grant).await);
                 rig.pass(60);
@@ -101,7 +129,10 @@ async fn the_crash_matrix() {
                 assert_eq!(rig.count(Counter::RefreshReuse), 1);
             } else {
                 let token = outcome.unwrap();
-                assert!(token.version == 2 && rig.works(&token).await, "{kind:?} {point:?}");
+                assert!(
+                    token.version == 2 && rig.works(&token).await,
+                    "{kind:?} {point:?}"
+                );
                 assert_eq!(rig.count(Counter::RefreshReuse), 0);
             }
             assert_eq!(rig.count(Counter::RefreshOverlap), 0);
@@ -115,8 +146,14 @@ async fn the_crash_matrix() {
 #[tokio::test]
 async fn a_running_process_adopts_what_died_beside_it() {
     let rig = Rig::new(Kind::Strict).await;
-    let (alive, doomed, grant) = (rig.process().await, rig.process().await, rig.expired().await);
-    run_until(&doomed, grant, Point::BeforeCommit).await.unwrap();
+    let (alive, doomed, grant) = (
+        rig.process().await,
+        rig.process().await,
+        rig.expired().await,
+    );
+    run_until(&doomed, grant, Point::BeforeCommit)
+        .await
+        .unwrap();
     // Its process lives: nobody takes its journal, and nobody presents.
     alive.protocol.adopt_dead().await.unwrap();
     assert!(rig.row(grant).await.attempt.is_some());
@@ -132,13 +169,26 @@ async fn a_silent_holder_is_awaited_for_the_patience_and_its_late_answer_changes
         config.refresh.lease = Duration::from_millis(400);
     };
     let rig = Rig::with(Kind::Steady, short).await;
-    let (stopped, other, grant) = (rig.process().await, rig.process().await, rig.expired().await);
+    let (stopped, other, grant) = (
+        rig.process().await,
+        rig.process().await,
+        rig.expired().await,
+    );
     let (claimed, prepared) = claim(&stopped, grant).await.unwrap();
     let sweep = rig.ctx.config.refresh.sweep;
     rig.clock.advance(sweep);
     for round in 1..=40 {
-        assert_eq!(unavailable(fresh(&other, grant).await), sweep, "round {round}");
-        let swept = rig.ctx.store.sweep_overdue(rig.ctx.now(), sweep / 2, 10).await.unwrap();
+        assert_eq!(
+            unavailable(fresh(&other, grant).await),
+            sweep,
+            "round {round}"
+        );
+        let swept = rig
+            .ctx
+            .store
+            .sweep_overdue(rig.ctx.now(), sweep / 2, 10)
+            .await
+            .unwrap();
         assert_eq!((swept.len(), swept[0].sweeps), (1, round));
         assert!(swept[0].in_doubt, "shown at the first sweep");
         rig.clock.advance(sweep);
@@ -147,8 +197,16 @@ async fn a_silent_holder_is_awaited_for_the_patience_and_its_late_answer_changes
     let token = fresh(&other, grant).await.unwrap();
     // The stopped one goes on, with an answer to what it had sent before it was stopped.
     let sent = prepared.request;
-    let answer = stopped.protocol.ctx.http.send(sent, LONG, 64 * 1024).await.unwrap();
-    let late = stopped.protocol.read(&claimed, &prepared.client, &prepared.current, &answer);
+    let answer = stopped
+        .protocol
+        .ctx
+        .http
+        .send(sent, LONG, 64 * 1024)
+        .await
+        .unwrap();
+    let late = stopped
+        .protocol
+        .read(&claimed, &prepared.client, &prepared.current, &answer);
     let end = stopped.protocol.land(&claimed, late.unwrap()).await;
     assert!(matches!(end, End::Moved), "{end:?}");
     assert_eq!(rig.row(grant).await.version, 2);
@@ -161,10 +219,23 @@ async fn a_late_answer_lands_while_its_version_stands_also_over_needs_reauth() {
     let rig = Rig::new(Kind::Strict).await;
     let (process, grant) = (rig.process().await, rig.expired().await);
     let (claimed, prepared) = claim(&process, grant).await.unwrap();
-    let answer = rig.ctx.http.send(prepared.request, LONG, 64 * 1024).await.unwrap();
-    let late = process.protocol.read(&claimed, &prepared.client, &prepared.current, &answer);
+    let answer = rig
+        .ctx
+        .http
+        .send(prepared.request, LONG, 64 * 1024)
+        .await
+        .unwrap();
+    let late = process
+        .protocol
+        .read(&claimed, &prepared.client, &prepared.current, &answer);
     let reason = DeadReason::RotationOutcomeUnknown.as_str();
-    assert!(rig.ctx.store.kill_grant(grant, 1, reason, rig.ctx.now()).await.unwrap());
+    assert!(
+        rig.ctx
+            .store
+            .kill_grant(grant, 1, reason, rig.ctx.now())
+            .await
+            .unwrap()
+    );
     rig.pass(3600);
     match process.protocol.land(&claimed, late.unwrap()).await {
         End::Landed { token } => assert_eq!(token.version, 2),
@@ -178,12 +249,24 @@ async fn a_stale_answer_does_not_touch_a_grant_that_was_connected_again() {
     let rig = Rig::new(Kind::Strict).await;
     let (process, grant) = (rig.process().await, rig.expired().await);
     let (claimed, prepared) = claim(&process, grant).await.unwrap();
-    let answer = rig.ctx.http.send(prepared.request, LONG, 64 * 1024).await.unwrap();
-    let stale = process.protocol.read(&claimed, &prepared.client, &prepared.current, &answer);
-    let seeded = rig.sandbox.seed(&latchkey_sandbox::Seed::new(1)).unwrap().remove(0);
+    let answer = rig
+        .ctx
+        .http
+        .send(prepared.request, LONG, 64 * 1024)
+        .await
+        .unwrap();
+    let stale = process
+        .protocol
+        .read(&claimed, &prepared.client, &prepared.current, &answer);
+    let seeded = rig
+        .sandbox
+        .seed(&latchkey_sandbox::Seed::new(1))
+        .unwrap()
+        .remove(0);
     let now = rig.ctx.now();
     let new = tokens(&seeded, now, now + super::rig::LIFE);
-    rig.connect(rig.row(grant).await.connection_id, grant, 2, &new).await;
+    rig.connect(rig.row(grant).await.connection_id, grant, 2, &new)
+        .await;
     let before = rig.ctx.store.load_grant(grant).await.unwrap();
     let end = process.protocol.land(&claimed, stale.unwrap()).await;
     assert!(matches!(end, End::Moved), "{end:?}");
@@ -207,7 +290,10 @@ async fn what_lands_on_a_deleted_connection_is_revoked_and_resurrects_nothing() 
     let connection = row.connection_id;
     let deleted = store.mark_disconnected(row.partner_id, connection, None, rig.ctx.now());
     assert!(deleted.await.unwrap().is_some());
-    assert!(!store.forget_grant(grant, 1, rig.ctx.now()).await.unwrap(), "an attempt is open");
+    assert!(
+        !store.forget_grant(grant, 1, rig.ctx.now()).await.unwrap(),
+        "an attempt is open"
+    );
     assert!(matches!(caller.await.unwrap(), Err(NotFresh::Gone)));
     let row = rig.row(grant).await;
     assert_eq!((row.state, row.version), (GrantState::Revoking, 2));
@@ -218,7 +304,10 @@ async fn what_lands_on_a_deleted_connection_is_revoked_and_resurrects_nothing() 
         ..JobFilter::default()
     };
     let (jobs, _) = store.list_jobs(row.partner_id, &all).await.unwrap();
-    let jobs: Vec<_> = jobs.iter().map(|job| (job.kind.as_str(), job.state)).collect();
+    let jobs: Vec<_> = jobs
+        .iter()
+        .map(|job| (job.kind.as_str(), job.state))
+        .collect();
     assert_eq!(jobs, [(RevokeGrant::KIND, JobState::Queued)]);
     assert!(matches!(fresh(&process, grant).await, Err(NotFresh::Gone)));
 }
@@ -268,7 +357,11 @@ async fn an_answer_outlives_a_store_that_is_away_and_the_stop_of_its_process() {
     }
     stopper.finish();
     assert!(stopper.wait(LONG).await, "it does not wait for the store");
-    assert_eq!(process.protocol.journal.left().len(), 1, "the journal has it");
+    assert_eq!(
+        process.protocol.journal.left().len(),
+        1,
+        "the journal has it"
+    );
     unavailable(caller.await.unwrap());
     drop((process, stopper));
     // The store is back, and with it a new process.
@@ -276,8 +369,16 @@ async fn an_answer_outlives_a_store_that_is_away_and_the_stop_of_its_process() {
     let clock: Arc<dyn Clock> = rig.clock.clone();
     let entropy = Arc::clone(&rig.ctx.entropy);
     let mut rig = rig;
-    rig.ctx = Context::open(config, clock, entropy, Stopper::new()).await.unwrap();
+    rig.ctx = Context::open(config, clock, entropy, Stopper::new())
+        .await
+        .unwrap();
     let token = fresh(&rig.process().await, grant).await.unwrap();
     assert!(token.version == 2 && rig.works(&token).await);
-    assert_eq!((rig.count(Counter::TokenRequests), rig.count(Counter::RefreshReuse)), (1, 0));
+    assert_eq!(
+        (
+            rig.count(Counter::TokenRequests),
+            rig.count(Counter::RefreshReuse)
+        ),
+        (1, 0)
+    );
 }

@@ -18,14 +18,25 @@ async fn without_grace_the_second_presentation_waits_and_then_tells() {
     let (process, grant) = (rig.process().await, rig.expired().await);
     rig.next_refresh(FaultKind::DropAfterActing);
     let wait = unavailable(fresh(&process, grant).await);
-    assert_eq!(wait, Duration::from_secs(60), "time-out and quiet time after the closing");
+    assert_eq!(
+        wait,
+        Duration::from_secs(60),
+        "time-out and quiet time after the closing"
+    );
     let row = rig.row(grant).await;
     assert!(row.in_doubt && row.attempt.is_none() && row.state == GrantState::Active);
     rig.pass(59);
     unavailable(fresh(&process, grant).await);
-    assert_eq!(rig.count(Counter::TokenRequests), 1, "nobody presents in the quiet time");
+    assert_eq!(
+        rig.count(Counter::TokenRequests),
+        1,
+        "nobody presents in the quiet time"
+    );
     rig.pass(1);
-    assert_eq!(reauth(fresh(&process, grant).await), "rotation_outcome_unknown");
+    assert_eq!(
+        reauth(fresh(&process, grant).await),
+        "rotation_outcome_unknown"
+    );
     assert_eq!(rig.count(Counter::RefreshReuse), 1);
     let row = rig.row(grant).await;
     assert_eq!(row.state, GrantState::NeedsReauth);
@@ -46,11 +57,18 @@ async fn while_the_token_lives_calls_go_on_and_nobody_presents_again() {
     let token = fresh(&process, grant).await.unwrap();
     assert!(token.version == 1 && rig.works(&token).await);
     rig.pass(120);
-    assert_eq!(process.refresh_batch(&batch, true).await.left, 1, "a reuse alarm would kill it early");
+    assert_eq!(
+        process.refresh_batch(&batch, true).await.left,
+        1,
+        "a reuse alarm would kill it early"
+    );
     assert_eq!(rig.count(Counter::TokenRequests), 1);
     rig.clock.advance(rig.ctx.now().until(ending));
     assert_eq!(process.refresh_batch(&batch, false).await.failed, 1);
-    assert_eq!(rig.row(grant).await.reason.as_deref(), Some("rotation_outcome_unknown"));
+    assert_eq!(
+        rig.row(grant).await.reason.as_deref(),
+        Some("rotation_outcome_unknown")
+    );
 }
 
 #[tokio::test]
@@ -61,10 +79,20 @@ async fn with_grace_it_heals_after_the_quiet_time() {
     let batch = [(grant.partner_id, grant.id)];
     assert_eq!(process.refresh_batch(&batch, true).await.failed, 1);
     let due = rig.row(grant).await.due_at.unwrap();
-    assert_eq!(due, rig.ctx.now() + Duration::from_secs(60), "at once, while the token lives");
+    assert_eq!(
+        due,
+        rig.ctx.now() + Duration::from_secs(60),
+        "at once, while the token lives"
+    );
     rig.pass(60);
     assert_eq!(process.refresh_batch(&batch, false).await.refreshed, 1);
-    assert_eq!((rig.count(Counter::RefreshGrace), rig.count(Counter::RefreshReuse)), (1, 0));
+    assert_eq!(
+        (
+            rig.count(Counter::RefreshGrace),
+            rig.count(Counter::RefreshReuse)
+        ),
+        (1, 0)
+    );
     let token = fresh(&process, grant).await.unwrap();
     assert!(token.version == 2 && rig.works(&token).await && !rig.row(grant).await.in_doubt);
 }
@@ -81,7 +109,10 @@ async fn when_too_little_grace_remains_it_waits_for_need() {
     assert_eq!(process.refresh_batch(&batch, true).await.left, 1);
     assert_eq!(rig.count(Counter::TokenRequests), 1);
     rig.clock.advance(LIFE);
-    assert_eq!(reauth(fresh(&process, grant).await), "rotation_outcome_unknown");
+    assert_eq!(
+        reauth(fresh(&process, grant).await),
+        "rotation_outcome_unknown"
+    );
 }
 
 #[tokio::test]
@@ -104,11 +135,22 @@ async fn where_reuse_reaches_other_grants_nothing_is_presented_twice() {
     let rig = Rig::new(Kind::Wide).await;
     let (process, grant) = (rig.process().await, rig.grant().await);
     rig.next_refresh(FaultKind::DropAfterActing);
-    process.refresh_batch(&[(grant.partner_id, grant.id)], true).await;
+    process
+        .refresh_batch(&[(grant.partner_id, grant.id)], true)
+        .await;
     assert_eq!(fresh(&process, grant).await.unwrap().version, 1);
     rig.clock.advance(LIFE);
-    assert_eq!(reauth(fresh(&process, grant).await), "rotation_outcome_unknown");
-    assert_eq!((rig.count(Counter::TokenRequests), rig.count(Counter::RefreshReuse)), (1, 0));
+    assert_eq!(
+        reauth(fresh(&process, grant).await),
+        "rotation_outcome_unknown"
+    );
+    assert_eq!(
+        (
+            rig.count(Counter::TokenRequests),
+            rig.count(Counter::RefreshReuse)
+        ),
+        (1, 0)
+    );
 }
 
 #[tokio::test]
@@ -136,7 +178,9 @@ async fn one_500_while_the_token_lives_disturbs_no_call() {
         status: 500,
         body: None,
     });
-    process.refresh_batch(&[(grant.partner_id, grant.id)], true).await;
+    process
+        .refresh_batch(&[(grant.partner_id, grant.id)], true)
+        .await;
     for _ in 0..3 {
         let token = fresh(&process, grant).await.unwrap();
         assert!(rig.works(&token).await);
@@ -160,13 +204,21 @@ async fn an_endpoint_that_hangs_is_given_up_and_asked_again_later() {
 
 #[tokio::test]
 async fn two_hundreds_that_cannot_be_read_leave_doubt() {
-    for fault in [FaultKind::Html, FaultKind::Garbage, FaultKind::Big { bytes: 1 << 20 }] {
+    for fault in [
+        FaultKind::Html,
+        FaultKind::Garbage,
+        FaultKind::Big { bytes: 1 << 20 },
+    ] {
         let rig = Rig::new(Kind::Steady).await;
         let (process, grant) = (rig.process().await, rig.expired().await);
         rig.next_refresh(fault.clone());
         unavailable(fresh(&process, grant).await);
         assert!(rig.row(grant).await.in_doubt, "{fault:?}");
         rig.pass(60);
-        assert_eq!(fresh(&process, grant).await.unwrap().version, 2, "{fault:?}");
+        assert_eq!(
+            fresh(&process, grant).await.unwrap().version,
+            2,
+            "{fault:?}"
+        );
     }
 }

@@ -22,7 +22,9 @@ async fn invalid_grant_ends_it_for_all_who_ask() {
     assert!(row.state == GrantState::NeedsReauth && !row.in_doubt);
     assert_eq!((row.due_at, row.wake_at), (None, None));
     let text = rig.ctx.metrics.encode();
-    assert!(text.contains(r#"latchkey_needs_reauth_total{provider="strict",reason="invalid_grant"} 1"#));
+    assert!(
+        text.contains(r#"latchkey_needs_reauth_total{provider="strict",reason="invalid_grant"} 1"#)
+    );
 }
 
 #[tokio::test]
@@ -30,11 +32,21 @@ async fn a_429_is_waited_out_and_leaves_no_doubt() {
     let rig = Rig::new(Kind::Strict).await;
     let (process, grant) = (rig.process().await, rig.expired().await);
     rig.next_refresh(FaultKind::RateLimit { retry_after_s: 120 });
-    assert_eq!(unavailable(fresh(&process, grant).await), Duration::from_secs(120));
+    assert_eq!(
+        unavailable(fresh(&process, grant).await),
+        Duration::from_secs(120)
+    );
     assert!(!rig.row(grant).await.in_doubt);
     rig.pass(119);
-    assert_eq!(unavailable(fresh(&process, grant).await), Duration::from_secs(1));
-    assert_eq!(rig.count(Counter::TokenRequests), 1, "the cool-down is shared");
+    assert_eq!(
+        unavailable(fresh(&process, grant).await),
+        Duration::from_secs(1)
+    );
+    assert_eq!(
+        rig.count(Counter::TokenRequests),
+        1,
+        "the cool-down is shared"
+    );
     rig.pass(1);
     assert_eq!(fresh(&process, grant).await.unwrap().version, 2);
 }
@@ -70,13 +82,23 @@ async fn an_error_that_nobody_knows_is_permanent_only_after_three() {
         code: "full_moon".to_owned(),
     });
     assert_eq!(reauth(fresh(&process, grant).await), "invalid_grant");
-    assert!(rig.row(grant).await.last_failure.unwrap().starts_with("full_moon"));
+    assert!(
+        rig.row(grant)
+            .await
+            .last_failure
+            .unwrap()
+            .starts_with("full_moon")
+    );
 }
 
 #[tokio::test]
 async fn a_refused_client_pauses_the_auth_config_and_no_grant() {
     let rig = Rig::new(Kind::Strict).await;
-    let (process, one, other) = (rig.process().await, rig.expired().await, rig.expired().await);
+    let (process, one, other) = (
+        rig.process().await,
+        rig.expired().await,
+        rig.expired().await,
+    );
     rig.next_refresh(FaultKind::OauthError {
         code: "invalid_client".to_owned(),
     });
@@ -87,12 +109,21 @@ async fn a_refused_client_pauses_the_auth_config_and_no_grant() {
         }
         assert_eq!(rig.row(grant).await.state, GrantState::Active);
     }
-    assert_eq!(rig.count(Counter::TokenRequests), 1, "the other is not even asked for");
+    assert_eq!(
+        rig.count(Counter::TokenRequests),
+        1,
+        "the other is not even asked for"
+    );
     // Repaired: everything goes on at once.
     let (row, store, now) = (rig.row(one).await, &rig.ctx.store, rig.ctx.now());
     let (owner, config) = (row.partner_id, row.auth_config_id);
     let enabled = AuthConfigStatus::Enabled;
-    assert!(store.set_auth_config_status(owner, config, enabled, None, now).await.unwrap());
+    assert!(
+        store
+            .set_auth_config_status(owner, config, enabled, None, now)
+            .await
+            .unwrap()
+    );
     assert_eq!(store.wake_grants_of(config, now).await.unwrap(), 1);
     process.protocol.clients.forget(owner, config).await;
     for grant in [one, other] {
@@ -117,14 +148,27 @@ async fn a_provider_that_cannot_be_reached_leaves_no_doubt() {
     assert!(row.retry_at.unwrap() <= ctx.now() + Duration::from_secs(1));
     clock.advance(Duration::from_secs(1));
     unavailable(fresh(&process, grant).await);
-    assert_eq!(ctx.store.load_grant(grant).await.unwrap().unwrap().row.failures, 2);
+    assert_eq!(
+        ctx.store
+            .load_grant(grant)
+            .await
+            .unwrap()
+            .unwrap()
+            .row
+            .failures,
+        2
+    );
 }
 
 #[tokio::test]
 async fn a_grant_without_a_refresh_token_ends_with_its_token() {
     let rig = Rig::new(Kind::Strict).await;
     let (process, grant) = (rig.process().await, rig.grant().await);
-    let seeded = rig.sandbox.seed(&latchkey_sandbox::Seed::new(1)).unwrap().remove(0);
+    let seeded = rig
+        .sandbox
+        .seed(&latchkey_sandbox::Seed::new(1))
+        .unwrap()
+        .remove(0);
     let now = rig.ctx.now();
     let mut bare = tokens(&seeded, now, now + LIFE);
     bare.refresh = None;
@@ -133,6 +177,12 @@ async fn a_grant_without_a_refresh_token_ends_with_its_token() {
     assert_eq!(fresh(&process, grant).await.unwrap().version, 2);
     rig.clock.advance(LIFE);
     assert_eq!(reauth(fresh(&process, grant).await), "expired");
-    assert_eq!(process.refresh_batch(&[(grant.partner_id, grant.id)], true).await.left, 1);
+    assert_eq!(
+        process
+            .refresh_batch(&[(grant.partner_id, grant.id)], true)
+            .await
+            .left,
+        1
+    );
     assert_eq!(rig.count(Counter::TokenRequests), 0);
 }

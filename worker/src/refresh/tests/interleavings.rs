@@ -124,7 +124,13 @@ impl History {
         let sweep = self.rig.ctx.config.refresh.sweep;
         self.rig.clock.advance(sweep);
         let now = self.rig.ctx.now();
-        let swept = self.rig.ctx.store.sweep_overdue(now, sweep / 2, 10).await.unwrap();
+        let swept = self
+            .rig
+            .ctx
+            .store
+            .sweep_overdue(now, sweep / 2, 10)
+            .await
+            .unwrap();
         self.log.push(format!("sweep: {}", swept.len()));
     }
 
@@ -142,13 +148,20 @@ impl History {
             self.rig.pass(3600);
             match fresh(&process, self.grant).await {
                 Ok(token) => {
-                    assert!(self.rig.works(&token).await, "active and dead: {}", self.told());
+                    assert!(
+                        self.rig.works(&token).await,
+                        "active and dead: {}",
+                        self.told()
+                    );
                     return;
                 }
                 Err(NotFresh::NeedsReauth { reason }) => {
                     assert_eq!(reason, "rotation_outcome_unknown", "{}", self.told());
                     assert!(self.lossy, "lost without a loss: {}", self.told());
-                    assert_eq!(self.rig.row(self.grant).await.state, GrantState::NeedsReauth);
+                    assert_eq!(
+                        self.rig.row(self.grant).await.state,
+                        GrantState::NeedsReauth
+                    );
                     return;
                 }
                 Err(NotFresh::Unavailable { .. }) => {}

@@ -109,8 +109,16 @@ impl Rig {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let sandbox = SandboxConfig {
             settings: Settings {
-                rotation: if kind == Kind::Steady { Rotation::None } else { Rotation::SingleUse },
-                grace_s: if kind == Kind::Grace { GRACE.as_secs_f64() } else { 0.0 },
+                rotation: if kind == Kind::Steady {
+                    Rotation::None
+                } else {
+                    Rotation::SingleUse
+                },
+                grace_s: if kind == Kind::Grace {
+                    GRACE.as_secs_f64()
+                } else {
+                    0.0
+                },
                 ..Settings::default()
             },
             ..SandboxConfig::default()
@@ -158,8 +166,14 @@ impl Rig {
         store.insert_account(&account).await.unwrap();
         let id = self.auth_config.to_string();
         let secret = DEFAULT_CLIENT_SECRET.as_bytes();
-        let sealed =
-            self.ctx.sealer.seal(self.partner, "auth_configs", "client_secret", &id, 0, secret);
+        let sealed = self.ctx.sealer.seal(
+            self.partner,
+            "auth_configs",
+            "client_secret",
+            &id,
+            0,
+            secret,
+        );
         let base_url = self.sandbox.base_url().to_owned();
         let config = AuthConfigRow {
             id: self.auth_config,
@@ -193,7 +207,8 @@ impl Rig {
 
     /// A grant whose access token just ended.
     pub(super) async fn expired(&self) -> GrantKey {
-        self.grant_ending(self.ctx.now().minus(Duration::from_secs(1))).await
+        self.grant_ending(self.ctx.now().minus(Duration::from_secs(1)))
+            .await
     }
 
     async fn grant_ending(&self, end: Timestamp) -> GrantKey {
@@ -271,12 +286,18 @@ impl Rig {
 
     /// Waits until the provider has counted this much.
     pub(super) async fn until(&self, counter: Counter, at_least: u64) {
-        assert_eq!(self.sandbox.wait(counter, at_least, LONG).await, at_least, "{counter:?}");
+        assert_eq!(
+            self.sandbox.wait(counter, at_least, LONG).await,
+            at_least,
+            "{counter:?}"
+        );
     }
 
     /// What goes wrong at the next refresh.
     pub(super) fn next_refresh(&self, kind: FaultKind) {
-        self.sandbox.fault(Fault::new(Target::Refresh, kind)).unwrap();
+        self.sandbox
+            .fault(Fault::new(Target::Refresh, kind))
+            .unwrap();
     }
 
     pub(super) fn pass(&self, secs: u64) {
@@ -312,7 +333,9 @@ pub(super) fn tokens(seeded: &SeededGrant, issued_at: Timestamp, end: Timestamp)
 
 /// A fresh token for a grant, by a process.
 pub(super) async fn fresh(process: &Refresher, grant: GrantKey) -> Result<FreshToken, NotFresh> {
-    tokio::time::timeout(LONG, process.fresh(grant.partner_id, grant.id)).await.unwrap()
+    tokio::time::timeout(LONG, process.fresh(grant.partner_id, grant.id))
+        .await
+        .unwrap()
 }
 
 /// The reason in a `needs_reauth`.

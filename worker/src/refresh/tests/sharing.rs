@@ -16,9 +16,17 @@ async fn fifty_callers_of_four_processes_share_one_refresh() {
     for round in 1..=5 {
         let grant = rig.expired().await;
         let callers = (0..50).map(|n| fresh(&processes[n % 4], grant));
-        let tokens: Vec<_> = join_all(callers).await.into_iter().map(Result::unwrap).collect();
+        let tokens: Vec<_> = join_all(callers)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
         let access = tokens[0].tokens.access.expose_secret();
-        assert!(tokens.iter().all(|t| t.tokens.access.expose_secret() == access));
+        assert!(
+            tokens
+                .iter()
+                .all(|t| t.tokens.access.expose_secret() == access)
+        );
         assert!(tokens.iter().all(|t| t.version == 2));
         assert_eq!(rig.count(Counter::TokenRefresh), round);
         assert!(rig.works(&tokens[0]).await);
@@ -45,7 +53,9 @@ async fn what_another_process_did_shows_after_a_second() {
     let rig = Rig::new(Kind::Strict).await;
     let (one, other, grant) = (rig.process().await, rig.process().await, rig.grant().await);
     assert_eq!(fresh(&one, grant).await.unwrap().version, 1);
-    let report = other.refresh_batch(&[(grant.partner_id, grant.id)], true).await;
+    let report = other
+        .refresh_batch(&[(grant.partner_id, grant.id)], true)
+        .await;
     assert_eq!((report.refreshed, report.failed), (1, 0));
     rig.pass(1);
     assert_eq!(fresh(&one, grant).await.unwrap().version, 2);
@@ -86,14 +96,24 @@ async fn a_batch_refreshes_what_is_due_and_leaves_the_rest() {
     let report = process.refresh_batch(&ids, false).await;
     assert_eq!((report.refreshed, report.failed, report.left), (30, 0, 0));
     let report = process.refresh_batch(&ids, false).await;
-    assert_eq!((report.refreshed, report.left), (0, 30), "a second delivery does nothing");
+    assert_eq!(
+        (report.refreshed, report.left),
+        (0, 30),
+        "a second delivery does nothing"
+    );
     assert_eq!(rig.count(Counter::TokenRefresh), 30);
     let now = rig.ctx.now();
     for grant in grants {
         let row = rig.row(grant).await;
-        assert_eq!((row.version, row.state, row.attempt), (2, GrantState::Active, None));
+        assert_eq!(
+            (row.version, row.state, row.attempt),
+            (2, GrantState::Active, None)
+        );
         let lead = row.due_at.unwrap().until(row.expires_at.unwrap());
-        assert!(lead >= Duration::from_secs(360) && lead <= Duration::from_secs(720), "{lead:?}");
+        assert!(
+            lead >= Duration::from_secs(360) && lead <= Duration::from_secs(720),
+            "{lead:?}"
+        );
         assert!(row.last_refreshed_at == Some(now) && row.wake_at == row.due_at);
     }
 }
@@ -101,14 +121,21 @@ async fn a_batch_refreshes_what_is_due_and_leaves_the_rest() {
 #[tokio::test]
 async fn waiting_for_another_process_ends_when_it_landed() {
     let rig = Rig::new(Kind::Strict).await;
-    let (one, other, grant) = (rig.process().await, rig.process().await, rig.expired().await);
+    let (one, other, grant) = (
+        rig.process().await,
+        rig.process().await,
+        rig.expired().await,
+    );
     rig.sandbox.change(|s| s.token_latency_ms = 300).unwrap();
     let first = tokio::spawn({
         let one = one.clone();
         async move { fresh(&one, grant).await }
     });
     rig.until(Counter::TokenRefresh, 1).await;
-    assert!(rig.row(grant).await.attempt.is_some(), "claimed and committed before the answer");
+    assert!(
+        rig.row(grant).await.attempt.is_some(),
+        "claimed and committed before the answer"
+    );
     assert_eq!(fresh(&other, grant).await.unwrap().version, 2);
     assert_eq!(first.await.unwrap().unwrap().version, 2);
     assert_eq!(rig.count(Counter::TokenRequests), 1);
@@ -127,6 +154,9 @@ async fn a_caller_that_goes_away_does_not_cut_the_attempt() {
     caller.abort();
     let stopper = process.protocol.ctx.stopper.clone();
     stopper.finish();
-    assert!(stopper.wait(Duration::from_secs(10)).await, "a stop waits for the answer");
+    assert!(
+        stopper.wait(Duration::from_secs(10)).await,
+        "a stop waits for the answer"
+    );
     assert_eq!(rig.row(grant).await.version, 2);
 }
