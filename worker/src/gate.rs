@@ -106,7 +106,7 @@ impl Gate {
     }
 
     /// May a call go out? `now` and `monotonic` are the clock's.
-    pub(crate) fn enter(
+    pub(crate) async fn enter(
         &self,
         partner: PartnerId,
         plan: &Plan,
@@ -115,7 +115,7 @@ impl Gate {
         monotonic: Duration,
     ) -> Result<Ticket, Refusal> {
         // Looked at first, so that neither a permit nor the breaker's one probe is taken for nothing.
-        let permit = self.limits.peek(partner, plan);
+        let permit = self.limits.peek(partner, plan).await;
         if !permit.allowed {
             return Err(self.over_the_minute(partner, plan, now, permit.retry_after));
         }
@@ -126,7 +126,7 @@ impl Gate {
                 return Err(Refusal::Breaker(wait));
             }
         };
-        let permit = self.limits.check(partner, plan);
+        let permit = self.limits.check(partner, plan).await;
         if permit.allowed {
             Ok(ticket)
         } else {

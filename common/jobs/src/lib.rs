@@ -11,12 +11,16 @@ pub mod job;
 pub mod kinds;
 pub mod memory;
 pub mod queue;
+pub mod redis;
 pub mod replies;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "conformance")]
+pub mod redis_server;
 
 pub use job::{Job, JobKind, KindInfo, Outcome, PayloadError, Urgency};
 pub use memory::{MemoryQueue, MemoryReplies, MemorySignals};
 pub use queue::{Depth, Execute, PushError, Queue, QueueError, RunOptions};
+pub use redis::{Redis, RedisQueue, RedisReplies, RedisSignals};
 pub use replies::{Replies, Signal, Signals};

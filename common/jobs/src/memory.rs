@@ -37,7 +37,7 @@ pub const MAX_BYTES: usize = 256 << 20;
 /// Answers kept for callers that did not begin to wait yet.
 const MAX_EARLY_ANSWERS: usize = 10_000;
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while a lane was held leaves whole entries in it: every change is a single push or pop.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -313,6 +313,27 @@ struct MemorySignal {
     woken: Option<Pin<Box<OwnedNotified>>>,
 }
 
+impl MemorySignals {
+    /// Wakes every listener of `key`.
+    pub(crate) fn wake(&self, key: u128) {
+        let notify = locked(&self.keys).get(&key).and_then(Weak::upgrade);
+        if let Some(notify) = notify {
+            notify.notify_waiters();
+        }
+    }
+
+    /// Wakes every listener there is.
+    pub(crate) fn wake_all(&self) {
+        let all: Vec<_> = locked(&self.keys)
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        for notify in all {
+            notify.notify_waiters();
+        }
+    }
+}
+
 impl Signals for MemorySignals {
     fn subscribe(&self, key: u128) -> Box<dyn Signal> {
         let mut keys = locked(&self.keys);
@@ -329,10 +350,7 @@ impl Signals for MemorySignals {
     }
 
     fn publish(&self, key: u128) -> BoxFuture<'_, ()> {
-        let notify = locked(&self.keys).get(&key).and_then(Weak::upgrade);
-        if let Some(notify) = notify {
-            notify.notify_waiters();
-        }
+        self.wake(key);
         std::future::ready(()).boxed()
     }
 }

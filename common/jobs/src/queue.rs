@@ -92,6 +92,13 @@ pub trait Queue: fmt::Debug + Send + Sync + 'static {
     /// How full one queue is.
     fn depth(&self, urgency: Urgency) -> BoxFuture<'_, Result<Depth, PushError>>;
 
+    /// A text that changes when the queue lost, or may have lost, what it held while this process lived on:
+    /// who remembers it knows when everything that waits must be pushed again. `None` for a queue that lives
+    /// and dies with its process.
+    fn epoch(&self) -> BoxFuture<'_, Result<Option<String>, PushError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Fetches and runs jobs of one urgency until `stop`; then fetches no more, finishes what runs, and
     /// returns.
     fn run(

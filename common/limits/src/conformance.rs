@@ -19,15 +19,15 @@ pub struct Subject {
 }
 
 /// Panics unless the limits do what [`PlanLimits`] says. `fresh` makes limits that know no partner.
-pub fn plan_limits(fresh: impl Fn() -> Subject) {
-    a_burst_then_the_rate(&fresh());
-    no_window_holds_more_than_rate_and_burst(&fresh());
-    a_refused_call_says_when_to_come_back(&fresh());
-    looking_takes_nothing(&fresh());
-    partners_do_not_feel_each_other(&fresh());
-    the_burst_is_a_minute_unless_the_plan_says(&fresh());
-    a_changed_plan_counts_at_once(&fresh());
-    a_plan_without_calls_allows_none(&fresh());
+pub async fn plan_limits(fresh: impl AsyncFn() -> Subject) {
+    a_burst_then_the_rate(&fresh().await).await;
+    no_window_holds_more_than_rate_and_burst(&fresh().await).await;
+    a_refused_call_says_when_to_come_back(&fresh().await).await;
+    looking_takes_nothing(&fresh().await).await;
+    partners_do_not_feel_each_other(&fresh().await).await;
+    the_burst_is_a_minute_unless_the_plan_says(&fresh().await).await;
+    a_changed_plan_counts_at_once(&fresh().await).await;
+    a_plan_without_calls_allows_none(&fresh().await).await;
 }
 
 fn plan(calls_per_minute: u32, burst_calls: Option<u32>) -> Plan {
@@ -40,37 +40,37 @@ fn plan(calls_per_minute: u32, burst_calls: Option<u32>) -> Plan {
 }
 
 /// How many calls are allowed at once now.
-fn drain(subject: &Subject, partner: PartnerId, plan: &Plan) -> u32 {
+async fn drain(subject: &Subject, partner: PartnerId, plan: &Plan) -> u32 {
     let mut allowed = 0;
-    while subject.limits.check(partner, plan).allowed {
+    while subject.limits.check(partner, plan).await.allowed {
         allowed += 1;
         assert!(allowed <= 10 * plan.burst(), "a bucket without a bottom");
     }
     allowed
 }
 
-fn a_burst_then_the_rate(subject: &Subject) {
+async fn a_burst_then_the_rate(subject: &Subject) {
     let plan = plan(120, Some(5));
     for left in (0..5).rev() {
-        let permit = subject.limits.check(PARTNER, &plan);
+        let permit = subject.limits.check(PARTNER, &plan).await;
         assert!(permit.allowed);
         assert_eq!((permit.limit, permit.remaining), (120, left));
         assert_eq!(permit.retry_after, Duration::ZERO);
     }
-    assert!(!subject.limits.check(PARTNER, &plan).allowed);
+    assert!(!subject.limits.check(PARTNER, &plan).await.allowed);
     // 120 a minute is one each half second.
     for _ in 0..10 {
         (subject.advance)(Duration::from_millis(500));
-        assert_eq!(drain(subject, PARTNER, &plan), 1);
+        assert_eq!(drain(subject, PARTNER, &plan).await, 1);
     }
     // What is not used is kept, up to the burst.
     (subject.advance)(Duration::from_millis(1500));
-    assert_eq!(drain(subject, PARTNER, &plan), 3);
+    assert_eq!(drain(subject, PARTNER, &plan).await, 3);
     (subject.advance)(Duration::from_secs(3600));
-    assert_eq!(drain(subject, PARTNER, &plan), 5);
+    assert_eq!(drain(subject, PARTNER, &plan).await, 5);
 }
 
-fn no_window_holds_more_than_rate_and_burst(subject: &Subject) {
+async fn no_window_holds_more_than_rate_and_burst(subject: &Subject) {
     // A rate that does not divide a minute, tried as hard as possible with pauses of all lengths.
     let plan = plan(70, Some(9));
     let mut now = Duration::ZERO;
@@ -78,7 +78,7 @@ fn no_window_holds_more_than_rate_and_burst(subject: &Subject) {
     for step in 0..1500_u64 {
         let tries = if step % 7 == 0 { 20 } else { 1 };
         for _ in 0..tries {
-            if subject.limits.check(PARTNER, &plan).allowed {
+            if subject.limits.check(PARTNER, &plan).await.allowed {
                 allowed_at.push(now);
             }
         }
@@ -106,71 +106,71 @@ fn no_window_holds_more_than_rate_and_burst(subject: &Subject) {
     assert!(f64::from(used) > whole * 0.8, "{used} calls of {whole}");
 }
 
-fn a_refused_call_says_when_to_come_back(subject: &Subject) {
+async fn a_refused_call_says_when_to_come_back(subject: &Subject) {
     let plan = plan(20, Some(2));
-    drain(subject, PARTNER, &plan);
+    drain(subject, PARTNER, &plan).await;
     (subject.advance)(Duration::from_millis(800));
-    let refused = subject.limits.check(PARTNER, &plan);
+    let refused = subject.limits.check(PARTNER, &plan).await;
     assert_eq!((refused.limit, refused.remaining), (20, 0));
     let off = refused.retry_after.abs_diff(Duration::from_millis(2200));
     assert!(off <= Duration::from_millis(1), "{refused:?}");
     assert_eq!(refused.retry_after_secs(), 3);
     // Being refused, however often, costs nothing.
     for _ in 0..100 {
-        assert!(!subject.limits.check(PARTNER, &plan).allowed);
+        assert!(!subject.limits.check(PARTNER, &plan).await.allowed);
     }
     (subject.advance)(refused.retry_after.saturating_sub(Duration::from_millis(2)));
-    assert!(!subject.limits.check(PARTNER, &plan).allowed);
+    assert!(!subject.limits.check(PARTNER, &plan).await.allowed);
     (subject.advance)(Duration::from_millis(3));
-    assert!(subject.limits.check(PARTNER, &plan).allowed);
+    assert!(subject.limits.check(PARTNER, &plan).await.allowed);
 }
 
-fn looking_takes_nothing(subject: &Subject) {
+async fn looking_takes_nothing(subject: &Subject) {
     let plan = plan(60, Some(3));
     for left in (0..=3).rev() {
         for _ in 0..5 {
-            let seen = subject.limits.peek(PARTNER, &plan);
+            let seen = subject.limits.peek(PARTNER, &plan).await;
             assert_eq!(
                 (seen.allowed, seen.limit, seen.remaining),
                 (left > 0, 60, left)
             );
             assert_eq!(seen.retry_after.is_zero(), left > 0);
         }
-        assert_eq!(subject.limits.check(PARTNER, &plan).allowed, left > 0);
+        assert_eq!(subject.limits.check(PARTNER, &plan).await.allowed, left > 0);
     }
 }
 
-fn partners_do_not_feel_each_other(subject: &Subject) {
+async fn partners_do_not_feel_each_other(subject: &Subject) {
     let plan = plan(60, Some(4));
-    assert_eq!(drain(subject, PARTNER, &plan), 4);
-    assert_eq!(subject.limits.peek(OTHER, &plan).remaining, 4);
-    assert_eq!(drain(subject, OTHER, &plan), 4);
+    assert_eq!(drain(subject, PARTNER, &plan).await, 4);
+    assert_eq!(subject.limits.peek(OTHER, &plan).await.remaining, 4);
+    assert_eq!(drain(subject, OTHER, &plan).await, 4);
 }
 
-fn the_burst_is_a_minute_unless_the_plan_says(subject: &Subject) {
-    assert_eq!(drain(subject, PARTNER, &plan(30, None)), 30);
-    assert_eq!(drain(subject, OTHER, &plan(30, Some(1))), 1);
+async fn the_burst_is_a_minute_unless_the_plan_says(subject: &Subject) {
+    assert_eq!(drain(subject, PARTNER, &plan(30, None)).await, 30);
+    assert_eq!(drain(subject, OTHER, &plan(30, Some(1))).await, 1);
 }
 
-fn a_changed_plan_counts_at_once(subject: &Subject) {
+async fn a_changed_plan_counts_at_once(subject: &Subject) {
     // What was used stays used: changing plans is no way to a second burst.
     let (small, large) = (plan(60, Some(10)), plan(600, Some(100)));
     for _ in 0..4 {
-        assert!(subject.limits.check(PARTNER, &small).allowed);
+        assert!(subject.limits.check(PARTNER, &small).await.allowed);
     }
-    assert_eq!(subject.limits.peek(PARTNER, &large).remaining, 96);
-    assert_eq!(drain(subject, PARTNER, &large), 96);
-    assert!(!subject.limits.check(PARTNER, &small).allowed);
+    assert_eq!(subject.limits.peek(PARTNER, &large).await.remaining, 96);
+    assert_eq!(drain(subject, PARTNER, &large).await, 96);
+    assert!(!subject.limits.check(PARTNER, &small).await.allowed);
     (subject.advance)(Duration::from_secs(3600));
-    assert_eq!(drain(subject, PARTNER, &small), 10);
+    assert_eq!(drain(subject, PARTNER, &small).await, 10);
 }
 
-fn a_plan_without_calls_allows_none(subject: &Subject) {
-    let refused = subject.limits.check(PARTNER, &plan(0, None));
+async fn a_plan_without_calls_allows_none(subject: &Subject) {
+    let refused = subject.limits.check(PARTNER, &plan(0, None)).await;
     assert_eq!(
         (refused.allowed, refused.limit, refused.remaining),
         (false, 0, 0)
     );
     assert!(refused.retry_after > Duration::ZERO);
-    assert!(!subject.limits.peek(PARTNER, &plan(0, None)).allowed);
+    assert!(!subject.limits.peek(PARTNER, &plan(0, None)).await.allowed);
 }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{FutureExt, future::BoxFuture};
 use governor::{
     NotUntil, Quota, RateLimiter,
     clock::Clock as GovernorClock,
@@ -30,8 +31,8 @@ const SWEEP: Duration = Duration::from_secs(60);
 const NO_ROOM: Duration = Duration::from_secs(1);
 /// The longest a bucket may take to fill: governor counts nanoseconds in 64 bits and multiplies without a
 /// check, and this many times two fit. No real plan comes near it.
-const LONGEST_FILL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_FILL: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// Plan limits kept in this process.
 #[derive(Debug)]
@@ -65,13 +66,9 @@ impl LocalLimits {
         }
     }
 
-    fn ask(&self, partner: PartnerId, plan: &Plan, access: Access) -> Permit {
-        let refused = |retry_after| Permit {
-            allowed: false,
-            limit: plan.calls_per_minute,
-            remaining: 0,
-            retry_after,
-        };
+    /// The answer at once, for who has this implementation in hand.
+    pub(crate) fn ask(&self, partner: PartnerId, plan: &Plan, access: Access) -> Permit {
+        let refused = |retry_after| Permit::refused(plan.calls_per_minute, retry_after);
         let Some(rate) = NonZeroU32::new(plan.calls_per_minute) else {
             return refused(MINUTE);
         };
@@ -96,12 +93,12 @@ impl LocalLimits {
 }
 
 impl PlanLimits for LocalLimits {
-    fn check(&self, partner: PartnerId, plan: &Plan) -> Permit {
-        self.ask(partner, plan, Access::Take)
+    fn check<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit> {
+        std::future::ready(self.ask(partner, plan, Access::Take)).boxed()
     }
 
-    fn peek(&self, partner: PartnerId, plan: &Plan) -> Permit {
-        self.ask(partner, plan, Access::Look)
+    fn peek<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit> {
+        std::future::ready(self.ask(partner, plan, Access::Look)).boxed()
     }
 }
 
@@ -187,8 +184,10 @@ impl Bucket {
 /// How a bucket is asked. Governor hands the key through to the state store, which is how a look, which it
 /// does not offer, reaches ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Access {
+pub(crate) enum Access {
+    /// A permit is taken if there is one.
     Take,
+    /// Nothing is taken.
     Look,
 }
 
@@ -251,15 +250,24 @@ mod tests {
         }
     }
 
-    #[test]
-    fn conforms() {
-        conformance::plan_limits(|| {
+    fn check(limits: &LocalLimits, partner: PartnerId, plan: &Plan) -> Permit {
+        limits.ask(partner, plan, Access::Take)
+    }
+
+    fn peek(limits: &LocalLimits, partner: PartnerId, plan: &Plan) -> Permit {
+        limits.ask(partner, plan, Access::Look)
+    }
+
+    #[tokio::test]
+    async fn conforms() {
+        let fresh = async || {
             let clock = clock();
             Subject {
                 limits: Box::new(LocalLimits::new(clock.clone())),
                 advance: Box::new(move |span| clock.advance(span)),
             }
-        });
+        };
+        conformance::plan_limits(fresh).await;
     }
 
     #[test]
@@ -269,21 +277,21 @@ mod tests {
         let partner = PartnerId::from_u128;
         let plan = plan(60, 5);
         for n in 0..3 {
-            assert!(limits.check(partner(n), &plan).allowed);
+            assert!(check(&limits, partner(n), &plan).allowed);
         }
         // Every bucket is in use: nobody's is dropped for a newcomer, who is told to come back.
-        let refused = limits.check(partner(9), &plan);
+        let refused = check(&limits, partner(9), &plan);
         assert_eq!((refused.allowed, refused.retry_after), (false, NO_ROOM));
-        assert_eq!(limits.peek(partner(0), &plan).remaining, 4);
+        assert_eq!(peek(&limits, partner(0), &plan).remaining, 4);
         // A second later they are full again, and so can be dropped.
         clock.advance(Duration::from_secs(1));
-        assert!(limits.check(partner(9), &plan).allowed);
+        assert!(check(&limits, partner(9), &plan).allowed);
         assert_eq!(limits.buckets.lock().unwrap().of.len(), 1);
         // Looking keeps nothing.
-        limits.peek(partner(7), &plan);
+        peek(&limits, partner(7), &plan);
         assert_eq!(limits.buckets.lock().unwrap().of.len(), 1);
         clock.advance(SWEEP);
-        limits.peek(partner(7), &plan);
+        peek(&limits, partner(7), &plan);
         assert_eq!(limits.buckets.lock().unwrap().of.len(), 0);
     }
 
@@ -297,15 +305,15 @@ mod tests {
             for burst in edges {
                 partner += 1;
                 let (id, plan) = (PartnerId::from_u128(partner), plan(rate, burst));
-                assert!(limits.check(id, &plan).allowed, "{rate} {burst}");
-                assert!(limits.peek(id, &plan).remaining >= burst.min(50_000_000) - 1);
+                assert!(check(&limits, id, &plan).allowed, "{rate} {burst}");
+                assert!(peek(&limits, id, &plan).remaining >= burst.min(50_000_000) - 1);
                 clock.advance(Duration::from_secs(3600));
             }
         }
         // One partner through all of them.
         for rate in edges {
             for burst in edges {
-                limits.check(PartnerId::OPERATOR, &plan(rate, burst));
+                check(&limits, PartnerId::OPERATOR, &plan(rate, burst));
             }
         }
     }
@@ -318,7 +326,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..1000 {
-                        let permit = limits.check(PartnerId::OPERATOR, &plan(60, 500));
+                        let permit = check(&limits, PartnerId::OPERATOR, &plan(60, 500));
                         allowed.fetch_add(u32::from(permit.allowed), Ordering::Relaxed);
                     }
                 });
@@ -330,8 +338,8 @@ mod tests {
     #[test]
     fn the_machines_clock_serves() {
         let limits = LocalLimits::new(Arc::new(SystemClock));
-        assert!(limits.check(PartnerId::OPERATOR, &plan(1, 1)).allowed);
-        let refused = limits.check(PartnerId::OPERATOR, &plan(1, 1));
+        assert!(check(&limits, PartnerId::OPERATOR, &plan(1, 1)).allowed);
+        let refused = check(&limits, PartnerId::OPERATOR, &plan(1, 1));
         assert!(!refused.allowed && refused.retry_after > Duration::from_secs(50));
     }
 }

@@ -1,5 +1,5 @@
 //! How fast partners and providers are gone at: the plan limit of each partner ([`PlanLimits`], with
-//! [`LocalLimits`] for one machine) and a circuit breaker for each provider and auth config
+//! [`LocalLimits`] for one machine and [`RedisLimits`] for a fleet) and a circuit breaker for each provider and auth config
 //! ([`Breakers`]), which keeps a hanging provider from taking the slots of the others.
 //!
 //! Both only decide; they never wait. A call over its limit is answered or parked by whoever asked.
@@ -10,8 +10,10 @@ pub mod breakers;
 pub mod conformance;
 pub mod governor;
 pub mod permit;
+pub mod redis;
 
 pub use breaker::{Admission, Breaker, BreakerRules, BreakerState, Ticket};
 pub use breakers::{BreakerKey, Breakers};
 pub use governor::LocalLimits;
 pub use permit::{Permit, PlanLimits};
+pub use redis::RedisLimits;

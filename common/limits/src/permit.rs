@@ -3,6 +3,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
+use futures::future::BoxFuture;
 use latchkey_domain::{PartnerId, plan::Plan};
 
 /// The minute limit of each partner's plan: `calls_per_minute` on, with [`Plan::burst`] at once after a
@@ -10,10 +11,10 @@ use latchkey_domain::{PartnerId, plan::Plan};
 pub trait PlanLimits: Debug + Send + Sync {
     /// Takes a permit for one provider call, if there is one. Ask right before the request is sent: a
     /// permit that was given is used.
-    fn check(&self, partner: PartnerId, plan: &Plan) -> Permit;
+    fn check<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit>;
 
     /// What [`PlanLimits::check`] would find, without taking anything: for the headers of every answer.
-    fn peek(&self, partner: PartnerId, plan: &Plan) -> Permit;
+    fn peek<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit>;
 }
 
 /// What a partner may do now.
@@ -30,6 +31,16 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// No call now, under a plan with this limit.
+    pub(crate) fn refused(limit: u32, retry_after: Duration) -> Self {
+        Self {
+            allowed: false,
+            limit,
+            remaining: 0,
+            retry_after,
+        }
+    }
+
     /// `Retry-After` in whole seconds, rounded up, so that a client that obeys is not early.
     pub fn retry_after_secs(&self) -> u64 {
         self.retry_after.as_secs() + u64::from(self.retry_after.subsec_nanos() > 0)

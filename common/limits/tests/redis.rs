@@ -1,0 +1,172 @@
+//! Redis limits as one machine does, over several processes exactly, and each worker its share while Redis
+//! is away.
+
+#![expect(clippy::unwrap_used, reason = "tests: a failure is a panic")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use latchkey_domain::{Clock, PartnerId, SeededEntropy, SystemClock, plan::Plan};
+use latchkey_jobs::redis_server::PrivateRedis;
+use latchkey_limits::{
+    Permit, PlanLimits, RedisLimits,
+    conformance::{self, Subject},
+};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
+
+const LONG: Duration = Duration::from_secs(30);
+const PARTNER: PartnerId = PartnerId::from_u128(1);
+
+fn plan(calls_per_minute: u32, burst: u32) -> Plan {
+    Plan {
+        included_calls_per_month: None,
+        calls_per_minute,
+        burst_calls: Some(burst),
+        overage: None,
+    }
+}
+
+/// Limits of a process of its own, and what it says of Redis.
+fn process(url: &str, namespace: &str) -> (Arc<RedisLimits>, mpsc::UnboundedReceiver<bool>) {
+    static SEED: AtomicU64 = AtomicU64::new(1);
+    let (tell, told) = mpsc::unbounded_channel();
+    let entropy = SeededEntropy::new(SEED.fetch_add(1, Ordering::Relaxed));
+    let told_so = move |away| tell.send(away).unwrap_or(());
+    let limits = RedisLimits::open(url, namespace, Arc::new(SystemClock), &entropy, told_so);
+    (Arc::new(limits.unwrap()), told)
+}
+
+/// The same limits behind two handles: the suite's, and the one that moves its time.
+#[derive(Debug)]
+struct Shared(Arc<RedisLimits>);
+
+impl PlanLimits for Shared {
+    fn check<'a>(
+        &'a self,
+        partner: PartnerId,
+        plan: &'a Plan,
+    ) -> futures::future::BoxFuture<'a, Permit> {
+        self.0.check(partner, plan)
+    }
+
+    fn peek<'a>(
+        &'a self,
+        partner: PartnerId,
+        plan: &'a Plan,
+    ) -> futures::future::BoxFuture<'a, Permit> {
+        self.0.peek(partner, plan)
+    }
+}
+
+#[tokio::test]
+async fn conforms() {
+    let server = match std::env::var("LATCHKEY_TEST_REDIS_URL") {
+        Ok(_) => None,
+        Err(_) => Some(PrivateRedis::start().await),
+    };
+    let url = match server.as_ref() {
+        None => std::env::var("LATCHKEY_TEST_REDIS_URL").unwrap(),
+        Some(Some(server)) => server.url(),
+        Some(None) => return,
+    };
+    let next = AtomicU32::new(0);
+    let fresh = async || {
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        let (limits, _) = process(&url, &format!("test-{}-{n}", std::process::id()));
+        let now = SystemClock.now().as_micros();
+        limits.hold_time(u64::try_from(now).unwrap());
+        let hand = Arc::clone(&limits);
+        Subject {
+            limits: Box::new(Shared(limits)),
+            advance: Box::new(move |span| hand.advance(span)),
+        }
+    };
+    conformance::plan_limits(fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn four_workers_together_allow_what_the_plan_has() {
+    let Some(server) = PrivateRedis::start().await else {
+        return;
+    };
+    // Ten a second, five at once, and everybody asks as fast as it can for three seconds.
+    let plan = plan(600, 5);
+    let span = Duration::from_secs(3);
+    let began = SystemClock.monotonic();
+    let mut asking = JoinSet::new();
+    for _ in 0..4 {
+        let (limits, _) = process(&server.url(), "test");
+        for _ in 0..4 {
+            let (limits, plan) = (Arc::clone(&limits), plan.clone());
+            asking.spawn(async move {
+                let mut allowed = 0_u32;
+                while SystemClock.monotonic().saturating_sub(began) < span {
+                    allowed += u32::from(limits.check(PARTNER, &plan).await.allowed);
+                }
+                allowed
+            });
+        }
+    }
+    let allowed: u32 = asking.join_all().await.into_iter().sum();
+    let took = SystemClock.monotonic().saturating_sub(began).as_secs_f64();
+    let most = 5.0 + took * 10.0;
+    assert!(f64::from(allowed) <= most + 1e-6, "{allowed} of {most}");
+    assert!(f64::from(allowed) >= 33.0, "{allowed} of {most}");
+    // The bucket goes by itself once it is full again.
+    let mut admin = server.admin().await;
+    let key = format!("test:rate:{PARTNER}");
+    let left: i64 = redis::cmd("PTTL")
+        .arg(key)
+        .query_async(&mut admin)
+        .await
+        .unwrap();
+    assert!((1..=11_000).contains(&left), "{left}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_each_worker_allows_its_share() {
+    let Some(mut server) = PrivateRedis::start().await else {
+        return;
+    };
+    // One call an hour or so: what is allowed at all is the burst.
+    let plan = plan(1, 40);
+    let mut processes: Vec<_> = (0..4).map(|_| process(&server.url(), "test")).collect();
+    for (limits, _) in &processes {
+        assert!(limits.check(PARTNER, &plan).await.allowed);
+    }
+    // Each of them hears of all four.
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    while processes.iter().any(|(limits, _)| limits.workers() < 4) {
+        look.tick().await;
+    }
+    server.kill();
+    let mut allowed = 0;
+    for (limits, told) in &mut processes {
+        let first = limits.check(PARTNER, &plan).await;
+        assert_eq!((first.allowed, first.limit), (true, 1));
+        assert_eq!(timeout(LONG, told.recv()).await.unwrap(), Some(true));
+        assert!(limits.is_away());
+        allowed += 1;
+        while limits.check(PARTNER, &plan).await.allowed {
+            allowed += 1;
+        }
+        assert!(limits.peek(PARTNER, &plan).await.retry_after > Duration::from_secs(1));
+    }
+    // Ten each, of which one was taken while Redis counted.
+    assert_eq!(allowed, 36);
+    server.start_again().await;
+    for (limits, told) in &mut processes {
+        assert_eq!(timeout(LONG, told.recv()).await.unwrap(), Some(false));
+        assert!(!limits.is_away());
+    }
+    // And Redis counts for all of them again.
+    for (n, (limits, _)) in processes.iter().enumerate() {
+        let permit = limits.check(PARTNER, &plan).await;
+        assert_eq!(permit.remaining, 39 - u32::try_from(n).unwrap());
+    }
+}
