@@ -1,5 +1,5 @@
 //! Crash points of jobs, for the fault tests (cargo feature `fault`; without it they are nothing).
-//! `FAILPOINTS="call::sent=1*return"` makes the first job that reaches the point kill this process with
+//! `FAILPOINTS="call::begun=1*return"` makes the first job that reaches the point kill this process with
 //! SIGKILL; the other actions of the `fail` crate work as it says. Those of the refresh protocol are listed
 //! in `refresh/fault.rs`.
 //!
@@ -20,10 +20,10 @@
 pub(crate) fn point(name: &'static str) {
     fail::fail_point!(name, |_| {
         // There is no way on from here: a handler or a destructor would not be a crash.
-        drop(rustix::process::kill_process(
+        let _ = rustix::process::kill_process(
             rustix::process::getpid(),
             rustix::process::Signal::KILL,
-        ));
+        );
     });
 }
 

@@ -1,6 +1,5 @@
-//! Crash points of the refresh protocol, for the fault tests (cargo feature `fault`; without it they are
-//! nothing). `FAILPOINTS="refresh::before_commit=5%return"` makes one in twenty that reach the point kill
-//! this process with SIGKILL; the other actions of the `fail` crate work as it says.
+//! Crash points of the refresh protocol, armed like all of [`crate::fault`]:
+//! `FAILPOINTS="refresh::before_commit=5%return"` makes one in twenty that reach the point kill this process.
 //!
 //! | name | where the process stops |
 //! | --- | --- |
@@ -10,21 +9,7 @@
 //! | `refresh::before_commit` | the answer is in the journal, not in the store |
 //! | `refresh::after_commit` | the answer is in the store, nobody was told |
 
-/// Stops here if the point is armed.
-#[cfg(feature = "fault")]
-pub(super) fn point(name: &'static str) {
-    fail::fail_point!(name, |_| {
-        // There is no way on from here: a handler or a destructor would not be a crash.
-        drop(rustix::process::kill_process(
-            rustix::process::getpid(),
-            rustix::process::Signal::KILL,
-        ));
-    });
-}
-
-/// Stops here if the point is armed.
-#[cfg(not(feature = "fault"))]
-pub(super) fn point(_name: &'static str) {}
+pub(super) use crate::fault::point;
 
 /// Lets `send` go on, with a crash point while the request is under way.
 pub(super) async fn while_sending<F: Future>(send: F) -> F::Output {
@@ -33,13 +18,11 @@ pub(super) async fn while_sending<F: Future>(send: F) -> F::Output {
         // Long enough for a provider on this machine to have the request.
         const UNDER_WAY: std::time::Duration = std::time::Duration::from_millis(100);
         let mut send = std::pin::pin!(send);
-        return match tokio::time::timeout(UNDER_WAY, &mut send).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                point("refresh::after_send");
-                send.await
-            }
-        };
+        if let Ok(answer) = tokio::time::timeout(UNDER_WAY, &mut send).await {
+            return answer;
+        }
+        point("refresh::after_send");
+        send.await
     }
     #[cfg(not(feature = "fault"))]
     send.await
