@@ -16,10 +16,7 @@ async fn commands_work_beside_a_server_and_without_one() {
     let made = server.command(&["keys", "create", &partner.id], "").await;
     assert_eq!(made.code, 0, "{made:?}");
     let made = made.json();
-    let (id, key) = (
-        made["id"].as_str().unwrap(),
-        made["key"].as_str().unwrap(),
-    );
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
     let keys = server.command(&["keys", "list", &partner.id], "").await;
     assert!(
         keys.stdout.contains(id) && !keys.stdout.contains(key),

@@ -63,6 +63,11 @@ impl Child {
         Self::spawn(command, variables)
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id().expect("it runs")
+    }
+
     /// Starts any command in the same way.
     pub fn spawn(mut command: Command, variables: &[(String, String)]) -> Self {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LATCHKEY_")) {

@@ -1,6 +1,6 @@
 //! Latchkey as a process of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -12,6 +12,8 @@ use crate::{Child, Http, Partner, Sandbox, process};
 pub struct ServerOptions {
     /// Settings beyond the harness's, as environment variables.
     pub variables: Vec<(String, String)>,
+    /// A disk of its own of this size for the data directory (Linux): seen by the server alone.
+    pub disk: Option<&'static str>,
 }
 
 impl ServerOptions {
@@ -20,6 +22,13 @@ impl ServerOptions {
     pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.variables
             .push((format!("LATCHKEY_{name}"), value.to_string()));
+        self
+    }
+
+    /// A data directory on a disk of this size (`2m`), which can be filled.
+    #[must_use]
+    pub fn on_a_disk_of(mut self, size: &'static str) -> Self {
+        self.disk = Some(size);
         self
     }
 
@@ -82,9 +91,13 @@ impl Server {
         }
     }
 
-    /// Where its data is.
+    /// Where its data is, as this process reaches it.
     pub fn data_dir(&self) -> PathBuf {
-        self.directory.path().join("data")
+        seen_from_here(
+            &self.process,
+            &self.directory.path().join("data"),
+            &self.options,
+        )
     }
 
     /// Kills it as a crash would and starts it again on the same directory and ports.
@@ -212,9 +225,37 @@ async fn bring_up(directory: &tempfile::TempDir, options: &ServerOptions) -> (Ch
         ("RUST_LOG".to_owned(), "info".to_owned()),
     ];
     variables.extend(options.variables.iter().cloned());
-    let mut process = Child::start(&["serve", "--until-eof"], &variables);
+    let mut process = match options.disk {
+        None => Child::start(&["serve", "--until-eof"], &variables),
+        Some(size) => Child::spawn(on_a_disk(size, &data), &variables),
+    };
     // The first screen is printed when everything listens and run.json is there.
     process.line().await;
-    let run = std::fs::read_to_string(data.join("run.json")).expect("run.json");
+    let run = seen_from_here(&process, &data, options).join("run.json");
+    let run = std::fs::read_to_string(run).expect("run.json");
     (process, serde_json::from_str(&run).expect("JSON"))
+}
+
+/// The server in a mount namespace of its own, with a small disk where its data goes. The disk ends with it.
+fn on_a_disk(size: &str, data: &Path) -> tokio::process::Command {
+    std::fs::create_dir_all(data).expect("a directory");
+    let script =
+        r#"mount -t tmpfs -o "size=$0,mode=700" tmpfs "$1" && exec "$2" serve --until-eof"#;
+    let mut command = tokio::process::Command::new("unshare");
+    command
+        .args(["--map-root-user", "--mount", "sh", "-c", script, size])
+        .arg(data)
+        .arg(process::binary());
+    command
+}
+
+fn seen_from_here(process: &Child, path: &Path, options: &ServerOptions) -> PathBuf {
+    match options.disk {
+        None => path.to_owned(),
+        // The kernel's view of the process's own mounts (proc(5)).
+        Some(_) => {
+            let relative = path.strip_prefix("/").expect("an absolute path");
+            PathBuf::from(format!("/proc/{}/root", process.id())).join(relative)
+        }
+    }
 }
