@@ -87,7 +87,9 @@ pub async fn run(ctx: Context) -> Result<(), WorkerError> {
 async fn run_queues(worker: Arc<Worker>) {
     let loops = Urgency::ALL.map(|urgency| {
         let fetching = Arc::clone(&worker);
-        keep_running(&worker, urgency.as_str(), move || fetch(Arc::clone(&fetching), urgency))
+        keep_running(&worker, urgency.as_str(), move || {
+            fetch(Arc::clone(&fetching), urgency)
+        })
     });
     futures::future::join_all(loops).await;
 }
@@ -100,7 +102,11 @@ async fn fetch(
     let ctx = &worker.ctx;
     let settings = &ctx.config.worker;
     let options = RunOptions {
-        name: format!("{}-{}", urgency.as_str(), HolderId::new(ctx.now(), &*ctx.entropy)),
+        name: format!(
+            "{}-{}",
+            urgency.as_str(),
+            HolderId::new(ctx.now(), &*ctx.entropy)
+        ),
         concurrency: match urgency {
             Urgency::Interactive => settings.interactive,
             Urgency::Refresh => settings.refresh,

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::Request;
 use latchkey_domain::{
-    AccountId, AuthConfigId, Clock, Entropy, JobId, ManualClock, PartnerId, ReplyId, SessionId,
-    SystemClock, SystemEntropy, Timestamp,
+    AccountId, AttemptId, AuthConfigId, Clock, Entropy, JobId, ManualClock, PartnerId, ReplyId,
+    SessionId, SystemClock, SystemEntropy, Timestamp,
     states::{AuthConfigStatus, JobState, PartnerStatus, SessionStatus},
 };
 use latchkey_jobs::{
@@ -19,8 +19,8 @@ use latchkey_sandbox::{
     DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox, SandboxConfig, SandboxHandle, Settings,
 };
 use latchkey_store::{
-    AccountRow, AuthConfigRow, Confirmation, Connection, ConnectionFilter, GrantKey, JobRow,
-    JsonMap, PartnerRow, SessionRow,
+    AccountRow, AuthConfigRow, Confirmation, Connection, ConnectionFilter, GrantKey, JobClaim,
+    JobRow, JsonMap, PartnerRow, SessionRow,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -388,6 +388,21 @@ impl Bench {
     /// Lets a worker run the job as it was delivered.
     pub(super) async fn run(&self, job: &Job) {
         runner::run(Arc::clone(&self.worker), job.clone()).await;
+    }
+
+    /// A worker claims the job and its process dies; the scheduler finds that once the claim ran out.
+    pub(super) async fn died(&self, job: &Job) {
+        let ctx = self.ctx();
+        let claim = JobClaim {
+            partner_id: self.partner,
+            job_id: job.id,
+            claim: AttemptId::new(ctx.now(), &*ctx.entropy),
+            lease: LONG,
+        };
+        assert!(ctx.store.claim_job(claim).await.unwrap().is_some());
+        self.clock.advance(LONG);
+        let found = ctx.store.requeue_stuck_jobs(ctx.now(), 10).await.unwrap();
+        assert_eq!(found.len(), 1);
     }
 
     /// Moves time to when the job may run next.

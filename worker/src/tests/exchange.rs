@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use latchkey_domain::{
-    AccountId, AttemptId,
+    AccountId,
     states::{AuthConfigStatus, ConnectionStatus, GrantState, JobState, SessionStatus},
 };
+use latchkey_jobs::{JobKind, kinds::ExchangeCode};
 use latchkey_sandbox::{Counter, Fault, FaultKind, Target};
-use latchkey_store::JobClaim;
 use secrecy::ExposeSecret;
 
 use super::bench::{Bench, LONG, scopes};
@@ -98,21 +98,12 @@ async fn a_code_that_was_marked_is_not_sent_by_the_next_attempt() {
     let ctx = bench.ctx();
     let session = bench.session(bench.account, "alice").await;
     let job = bench.exchange_job(&session).await;
-    let claim = JobClaim {
-        partner_id: bench.partner,
-        job_id: job.id,
-        claim: AttemptId::from_u128(1),
-        lease: Duration::from_secs(85),
-    };
-    assert!(ctx.store.claim_job(claim).await.unwrap().is_some());
-    assert!(
-        ctx.store
-            .mark_code_sent(bench.partner, session.id, ctx.now())
-            .await
-            .unwrap()
-    );
-    bench.clock.advance(Duration::from_secs(86));
-    ctx.store.requeue_stuck_jobs(ctx.now(), 10).await.unwrap();
+    let marked = ctx
+        .store
+        .mark_code_sent(bench.partner, session.id, ctx.now())
+        .await;
+    assert!(marked.unwrap());
+    bench.died(&job).await;
     bench.run(&job).await;
     assert_eq!(
         bench.exchange_answer(&job).await.as_deref(),
@@ -122,6 +113,22 @@ async fn a_code_that_was_marked_is_not_sent_by_the_next_attempt() {
         bench.session_now(&session).await.status,
         SessionStatus::Failed
     );
+    assert_eq!(bench.sandbox.count(Counter::TokenRequests), 0);
+}
+
+/// A process that dies with the job each time leaves no session at `exchanging`.
+#[tokio::test]
+async fn an_exchange_that_is_given_up_fails_the_session() {
+    let bench = Bench::new().await;
+    let session = bench.session(bench.account, "alice").await;
+    let job = bench.exchange_job(&session).await;
+    for _ in 0..ExchangeCode::MAX_ATTEMPTS {
+        bench.died(&job).await;
+    }
+    bench.run(&job).await;
+    assert_eq!(bench.row(&job).await.state, JobState::Failed);
+    let ended = bench.session_now(&session).await;
+    assert_eq!(ended.error.as_deref(), Some("token_exchange_failed"));
     assert_eq!(bench.sandbox.count(Counter::TokenRequests), 0);
 }
 

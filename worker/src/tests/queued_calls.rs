@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use latchkey_domain::{
-    AttemptId, AuthConfigId,
+    AuthConfigId,
     states::{CallOutcome, JobState},
 };
-use latchkey_jobs::{Job, kinds::ProviderCall};
+use latchkey_jobs::{Job, JobKind, kinds::ProviderCall};
 use latchkey_sandbox::{Counter, Fault, FaultKind, Target};
-use latchkey_store::{CallRow, Connection, JobClaim};
+use latchkey_store::{CallRow, Connection};
 
 use super::{
     bench::Bench,
@@ -17,15 +17,8 @@ use super::{
 
 /// A worker claims the job, writes the receipt, and dies.
 async fn died_after_begin(bench: &Bench, kind: &ProviderCall, job: &Job, outcome: CallOutcome) {
-    let ctx = bench.ctx();
-    let claim = JobClaim {
-        partner_id: bench.partner,
-        job_id: job.id,
-        claim: AttemptId::from_u128(77),
-        lease: Duration::from_secs(85),
-    };
-    assert!(ctx.store.claim_job(claim).await.unwrap().is_some());
-    let answered = outcome == CallOutcome::Answered;
+    bench.died(job).await;
+    let (now, answered) = (bench.ctx().now(), outcome == CallOutcome::Answered);
     let row = CallRow {
         id: kind.call,
         partner_id: bench.partner,
@@ -49,12 +42,10 @@ async fn died_after_begin(bench: &Bench, kind: &ProviderCall, job: &Job, outcome
         attempt: 1,
         job_id: Some(job.id),
         request_id: None,
-        created_at: ctx.now(),
-        completed_at: answered.then_some(ctx.now()),
+        created_at: now,
+        completed_at: answered.then_some(now),
     };
-    assert!(ctx.store.insert_call(row).await.unwrap());
-    bench.clock.advance(Duration::from_secs(86));
-    ctx.store.requeue_stuck_jobs(ctx.now(), 10).await.unwrap();
+    assert!(bench.ctx().store.insert_call(row).await.unwrap());
 }
 
 #[tokio::test]
@@ -117,6 +108,23 @@ async fn an_unsafe_call_that_may_have_been_sent_is_not_sent_again() {
             assert!(found.billed, "what may have been sent is billed");
         }
     }
+    assert_eq!(bench.sandbox.count(Counter::ApiCalls), 0);
+}
+
+#[tokio::test]
+async fn one_whose_last_attempt_died_may_have_been_sent() {
+    let bench = Bench::new().await;
+    let connection = bench.connect().await;
+    bench.sandbox.reset_counters();
+    let kind = bench.call(&connection, "api");
+    let job = bench.queued(&kind, &request("POST", "/echo")).await;
+    for _ in 1..ProviderCall::MAX_ATTEMPTS {
+        bench.died(&job).await;
+    }
+    died_after_begin(&bench, &kind, &job, CallOutcome::Sent).await;
+    bench.run(&job).await;
+    assert_eq!(bench.seen(&job).await, Seen::error("OUTCOME_UNKNOWN"));
+    assert_eq!(bench.receipt().await.outcome, CallOutcome::Unknown);
     assert_eq!(bench.sandbox.count(Counter::ApiCalls), 0);
 }
 

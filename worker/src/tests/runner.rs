@@ -4,7 +4,6 @@ use std::{future::Future, time::Duration};
 
 use latchkey_domain::{JobId, backoff::Backoff, states::JobState};
 use latchkey_jobs::{Job, JobKind, Outcome, Urgency};
-use latchkey_store::JobClaim;
 use serde::{Deserialize, Serialize};
 
 use super::bench::{Bench, PAST};
@@ -138,25 +137,9 @@ async fn a_snooze_spends_no_attempt() {
 #[tokio::test]
 async fn a_job_that_kills_its_process_goes_to_the_dead() {
     let bench = Bench::new().await;
-    let ctx = bench.ctx();
     let job = bench.job(&Probe::Finish, None).await;
-    for n in 1..=3_u128 {
-        let claim = JobClaim {
-            partner_id: bench.partner,
-            job_id: job.id,
-            claim: latchkey_domain::AttemptId::from_u128(n),
-            lease: Duration::from_secs(30),
-        };
-        assert!(ctx.store.claim_job(claim).await.unwrap().is_some());
-        bench.clock.advance(Duration::from_secs(31));
-        assert_eq!(
-            ctx.store
-                .requeue_stuck_jobs(ctx.now(), 10)
-                .await
-                .unwrap()
-                .len(),
-            1
-        );
+    for _ in 0..Probe::MAX_ATTEMPTS {
+        bench.died(&job).await;
     }
     deliver(&bench, &job).await;
     let row = bench.row(&job).await;
