@@ -20,10 +20,8 @@
 pub(crate) fn point(name: &'static str) {
     fail::fail_point!(name, |_| {
         // There is no way on from here: a handler or a destructor would not be a crash.
-        let _ = rustix::process::kill_process(
-            rustix::process::getpid(),
-            rustix::process::Signal::KILL,
-        );
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     });
 }
 

@@ -246,9 +246,13 @@ impl<'a> Call<'a> {
             .plan(partner)
             .await
             .map_err(|error| self.store_failed(&*error))?;
-        let entered = plan.and_then(|plan| {
-            gate.enter(partner, &plan, &with.key, ctx.now(), ctx.clock.monotonic())
-        });
+        let entered = match plan {
+            Ok(plan) => {
+                gate.enter(partner, &plan, &with.key, ctx.now(), ctx.clock.monotonic())
+                    .await
+            }
+            Err(refusal) => Err(refusal),
+        };
         entered.map_err(|refusal| match refusal {
             Refusal::Partner { code, message } => Fault::new(code, message).into(),
             Refusal::Minute { retry_after, .. } if !self.is_durable() => {
