@@ -168,7 +168,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             .map(Self)
             .map_err(|error| {
                 let path = error.path().to_string();
-                wrong_field(&path, &error.into_inner().to_string())
+                let said = error.into_inner().to_string();
+                // What the standard library says of a number speaks of digits and types.
+                let said = match said.as_str() {
+                    "invalid digit found in string" | "cannot parse integer from empty string" => {
+                        "must be a whole number, 0 or more"
+                    }
+                    "number too large to fit in target type" => "is too large",
+                    other => other,
+                };
+                wrong_field(&path, said)
             })
     }
 }

@@ -20,6 +20,7 @@ use url::Url;
 use crate::{
     failure::asked_wrongly,
     http::{Http, Request},
+    output::note,
 };
 
 /// How long a server that is just starting, or another command, is waited for.
@@ -74,6 +75,14 @@ impl Operator {
     }
 
     async fn local(config: Config, dir: DataDir) -> anyhow::Result<Self> {
+        // Asked in another directory than the server's, a command would otherwise answer of an empty store.
+        if !dir.path().join("latchkey.db").exists() {
+            note(&format!(
+                "No server runs on {}, and nothing was there: a new store is made. If your server uses another \
+                 directory, name it with --data-dir.",
+                config.data_dir.display()
+            ));
+        }
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
         let context = Context::open(config, clock, entropy, Stopper::new()).await?;
         let routes = latchkey_api::operator_router(context.clone());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use latchkey_runtime::{Config, ConfigError};
 
-use crate::failure::AskedWrongly;
+use crate::failure::{AskedWrongly, asked_wrongly};
 
 /// Where the settings and the data are.
 #[derive(Args, Clone, Debug, Default)]
@@ -43,6 +43,14 @@ impl Place {
         }
         for (name, value) in further {
             flags.extend(value.clone().map(|value| (*name, value)));
+        }
+        if let Some(path) = &self.config {
+            std::fs::File::open(path).map_err(|error| {
+                asked_wrongly(format!(
+                    "cannot read the settings file {}: {error}",
+                    path.display()
+                ))
+            })?;
         }
         Config::load(self.config.as_deref(), &flags).map_err(|error| asked(&error))
     }

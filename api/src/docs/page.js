@@ -75,7 +75,8 @@ function jsonSchema(holder) {
 function curl(doc, method, path, operation) {
   const lines = [`curl -X ${method.toUpperCase()} ${location.origin}${path}`];
   const open = (operation.security || [{}]).some((s) => Object.keys(s).length === 0) && operation.security;
-  if (!open) lines.push(`-H "Authorization: Bearer $LATCHKEY_KEY"`);
+  if (!open) lines.push(`-H "Authorization: Bearer $KEY"`);
+  if (operation.parameters?.some((p) => p.name === "X-Account-Id")) lines.push(`-H "X-Account-Id: user-1"`);
   const body = jsonSchema(operation.requestBody);
   if (body) {
     lines.push(`-H "Content-Type: application/json"`);

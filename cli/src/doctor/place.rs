@@ -81,7 +81,7 @@ pub(super) fn egress(subject: &Subject) -> Finding {
         ),
         Ok(blocks) if blocks.is_empty() => Finding::ok(
             EGRESS,
-            "public addresses only; a sandbox on this machine is out of reach",
+            "public addresses only, beside the sandbox that --sandbox starts",
         ),
         Ok(_) => Finding::ok(
             EGRESS,

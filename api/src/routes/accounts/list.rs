@@ -165,8 +165,8 @@ mod tests {
         insta::assert_snapshot!(said.join("\n"), @r"
         limit=101: limit must be 1 to 100
         limit=0: limit must be 1 to 100
-        limit=ten: limit: invalid digit found in string
-        offset=-1: offset: invalid digit found in string
+        limit=ten: limit: must be a whole number, 0 or more
+        offset=-1: offset: must be a whole number, 0 or more
         page=2: page: unknown field `page`, expected one of `limit`, `offset`, `external_id`, `q`
         limit=1&limit=2: limit: duplicate field `limit`
         ");

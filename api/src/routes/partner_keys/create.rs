@@ -91,7 +91,7 @@ mod tests {
         insta::assert_snapshot!(third.shown(), @r#"
         409 Conflict
         {
-          "error": "There are 2 living live keys already. Revoke one first.",
+          "error": "There are 2 live keys in use already. Revoke one first.",
           "error_code": "CONFLICT",
           "ok": false,
           "request_id": "req_<id>"

@@ -134,7 +134,7 @@ pub(crate) async fn make(api: &Api, partner: PartnerId, new: NewKey) -> Result<M
         return Err(ApiError::new(
             Code::Conflict,
             format!(
-                "There are {MAX_LIVE} living {} keys already. Revoke one first.",
+                "There are {MAX_LIVE} {} keys in use already. Revoke one first.",
                 stored.as_str()
             ),
         ));
