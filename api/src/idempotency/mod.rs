@@ -19,14 +19,14 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, request::Parts};
 use latchkey_domain::{PartnerId, RequestId};
 use latchkey_jobs::frame;
-use latchkey_store::{Begun, IdempotencyRow, IdempotencyState};
+use latchkey_store::{Begun, IdempotencyRow, IdempotencyState, KeyMode};
 use latchkey_telemetry::Chain;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
 use crate::{
-    auth::Scope,
+    auth::{Caller, Scope},
     error::{ApiError, Code},
     extract::{Id, read_body},
     layers::guarded,
@@ -120,7 +120,17 @@ fn request_hash(parts: &Parts, body: &Bytes) -> [u8; 32] {
             .get(name)
             .map_or(&[][..], HeaderValue::as_bytes)
     };
-    for part in [query, header("x-account-id"), header("x-username"), body] {
+    // A test key must not be shown what a live key was answered, such as a new live key.
+    let caller = parts.extensions.get::<Caller>().and_then(Caller::partner);
+    let test = caller.is_some_and(|partner| partner.mode == KeyMode::Test);
+    let mode: &[u8] = if test { b"test" } else { b"" };
+    for part in [
+        query,
+        header("x-account-id"),
+        header("x-username"),
+        body,
+        mode,
+    ] {
         hash.update(part.len().to_le_bytes());
         hash.update(part);
     }

@@ -66,6 +66,20 @@ async fn one_key_is_for_one_request_of_one_partner_on_one_route() {
 }
 
 #[tokio::test]
+async fn a_test_key_is_not_shown_what_a_live_key_was_answered() {
+    let api = TestApi::new().await;
+    let acme = api.partner("Acme").await;
+    let made = acme.client.post(KEYS, json!({"mode": "test"})).await.data();
+    let test = format!("Bearer {}", made["key"].as_str().unwrap());
+    let testing = api.anyone().with("authorization", &test);
+    let body = json!({"name": "n"});
+    let live = keyed(&acme.client, "k-1").post(KEYS, body.clone()).await;
+    assert_eq!(live.data()["mode"], "live");
+    let refused = keyed(&testing, "k-1").post(KEYS, body).await;
+    assert_eq!(refused.code(), "IDEMPOTENCY_MISMATCH");
+}
+
+#[tokio::test]
 async fn a_hundred_at_once_have_one_effect() {
     let api = TestApi::new().await;
     let acme = api.partner("Acme").await;

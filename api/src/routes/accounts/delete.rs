@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use latchkey_store::ConnectionFilter;
 use latchkey_telemetry::Chain;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -41,6 +42,14 @@ pub(crate) async fn delete_account(
     Path(account): Path<String>,
 ) -> Result<Reply<AccountDeleted>> {
     let account = find(&api, &partner, &account).await?;
+    // Deleting it disconnects it: a test key does that at the sandbox alone.
+    let filter = ConnectionFilter {
+        account_id: Some(account.id),
+        ..ConnectionFilter::default()
+    };
+    for connection in api.ctx.store.list_connections(partner.id, &filter).await? {
+        partner.may_reach(&connection.row.provider)?;
+    }
     let revoked = api
         .ctx
         .store

@@ -46,6 +46,7 @@ pub(crate) async fn disconnect_integration(
     Path((account, provider)): Path<(String, String)>,
 ) -> Result<Reply<Disconnected>> {
     let account = accounts::find(&api, &partner, &account).await?;
+    partner.may_reach(&provider)?;
     let mut marked = Vec::new();
     for connection in connections(&api, &account, Some(&provider)).await? {
         let (store, now) = (&api.ctx.store, api.ctx.now());

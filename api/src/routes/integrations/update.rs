@@ -45,6 +45,7 @@ pub(crate) async fn update_integration(
 ) -> Result<Reply<Integration>> {
     let account = accounts::find(&api, &partner, &account).await?;
     let connection = primary(&api, &account, &provider).await?;
+    partner.may_reach(&provider)?;
     let (store, now) = (&api.ctx.store, api.ctx.now());
     let config = store
         .get_usable_auth_config(partner.id, connection.row.auth_config_id)

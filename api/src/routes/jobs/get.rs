@@ -96,6 +96,10 @@ pub(crate) async fn get_job(
     let row = row
         .filter(|row| row.visible)
         .ok_or_else(|| ApiError::not_found("job"))?;
+    if let Some(provider) = &row.provider {
+        // What a live key was answered is not for a test key.
+        partner.may_reach(provider)?;
+    }
     let summary = JobSummary::of(&row);
     let again = (summary.status == Status::Processing).then(|| again(&row, api.ctx.now()));
     let mut detail = JobDetail {

@@ -122,6 +122,8 @@ async fn a_test_key_reaches_the_sandbox_alone_and_is_not_billed() {
             (403, "TEST_KEY_ONLY_SANDBOX")
         );
     }
+    let live = "/api/v1/accounts/ext:user-1/integrations/google";
+    assert_eq!(testing.delete(live).await.code(), "TEST_KEY_ONLY_SANDBOX");
     assert_eq!(testing.get(PROFILE).await.status, 200);
     let calls = testing.get("/api/v1/calls").await.data();
     let first = &calls["calls"][0];
