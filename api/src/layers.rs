@@ -156,6 +156,11 @@ pub(crate) async fn not_found() -> ApiError {
 
 /// The path, with other methods.
 pub(crate) async fn method_not_allowed(method: Method) -> ApiError {
+    method_not_allowed_here(&method)
+}
+
+/// The refusal of a method that a path does not take.
+pub(crate) fn method_not_allowed_here(method: &Method) -> ApiError {
     ApiError::new(
         Code::MethodNotAllowed,
         format!("This path does not take {method}. See /docs for what it takes."),

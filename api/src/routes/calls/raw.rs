@@ -7,7 +7,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::Uri;
+use http::{HeaderMap, Method, Uri};
 use latchkey_jobs::kinds::provider_call::CallRequest;
 use latchkey_providers::{Provider, Service, Target, forward_headers};
 
@@ -16,12 +16,23 @@ use crate::{
     auth::Partner,
     error::ApiError,
     extract::{Id, read_body},
+    layers,
     reply::Result,
     state::Api,
 };
 
 /// The endpoint's name in jobs and receipts.
 const NAME: &str = "proxy";
+
+/// Headers by which some servers take a request for another than its method and path say: permissions are
+/// checked, and calls repeated, by what these say.
+const DISGUISES: [&str; 5] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
 
 /// Call a provider raw
 ///
@@ -44,6 +55,7 @@ pub(crate) async fn call_raw(
     request: Request,
 ) -> Result<Response> {
     let (parts, body) = request.into_parts();
+    check_undisguised(&parts.method, &parts.headers)?;
     let (provider, service, path) = find(&api, &parts.uri)?;
     // With its slash, so that a doubled one is seen and not repaired.
     let target = Target::raw(&format!("/{path}"), parts.uri.query())
@@ -72,6 +84,21 @@ pub(crate) async fn call_raw(
         body,
     };
     call.make(&api, &parts.headers).await
+}
+
+/// Refuses what would not be at the provider what it is here. A server that takes TRACE answers with the
+/// request that it got, access token and all.
+fn check_undisguised(method: &Method, headers: &HeaderMap) -> Result<()> {
+    if matches!(*method, Method::TRACE | Method::CONNECT) {
+        return Err(layers::method_not_allowed_here(method));
+    }
+    match DISGUISES.iter().find(|name| headers.contains_key(**name)) {
+        None => Ok(()),
+        Some(name) => Err(ApiError::field(
+            *name,
+            "is not passed on: send the method and path that are meant",
+        )),
+    }
 }
 
 /// The service that a path names, and what follows it, as it stood in the request.

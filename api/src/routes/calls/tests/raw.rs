@@ -46,6 +46,19 @@ async fn a_request_goes_through_without_what_is_ours() {
 }
 
 #[tokio::test]
+async fn what_a_server_could_take_for_another_request_is_refused() {
+    let walk = Walk::new().await;
+    walk.connected("user-1").await;
+    let calling = walk.calling("user-1");
+    let traced = calling.send(Method::TRACE, ECHO, Vec::new()).await;
+    assert_eq!(traced.code(), "METHOD_NOT_ALLOWED");
+    for name in ["x-http-method-override", "x-original-url"] {
+        let refused = calling.with(name, "DELETE").get(ECHO).await;
+        assert_eq!(refused.json()["details"][0]["field"], name);
+    }
+}
+
+#[tokio::test]
 async fn status_headers_and_bytes_come_back_as_they_are() {
     let walk = Walk::new().await;
     walk.connected("user-1").await;
