@@ -230,8 +230,17 @@ impl Display for Escaped<'_> {
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
                 '\'' => f.write_str("&#39;")?,
-                // Bidirectional controls (UAX #9) and other controls.
-                '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' => {
+                // Bidirectional controls (UAX #9), what is not seen at all (joiners are needed by some
+                // scripts), and other controls.
+                '\u{202a}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{61c}'
+                | '\u{200b}'
+                | '\u{2060}'..='\u{2064}'
+                | '\u{feff}'
+                | '\u{e0000}'..='\u{e007f}' => {
                     f.write_char('\u{fffd}')?;
                 }
                 c if c.is_control() => f.write_char('\u{fffd}')?,

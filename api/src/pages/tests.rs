@@ -35,6 +35,8 @@ fn markup_and_disguise_do_not_pass() {
         shown,
         "&lt;a href=&quot;x&quot;&gt;&#39;&amp;\u{fffd}gpj.exe\u{fffd}"
     );
+    let unseen = Escaped("Ac\u{200b}me\u{61c}\u{e0041}").to_string();
+    assert_eq!(unseen, "Ac\u{fffd}me\u{fffd}\u{fffd}");
 }
 
 #[test]
