@@ -104,7 +104,14 @@ fn check_path(path: &str) -> Result<(), TargetError> {
         if seen.chars().any(char::is_control) {
             return forbidden("a control character");
         }
-        if seen.split('/').any(|segment| matches!(segment, "." | "..")) {
+        // Some servers cut parameters off before they resolve dots: `/..;x/`.
+        let bare = |segment: &str| {
+            segment
+                .split(';')
+                .next()
+                .is_some_and(|s| matches!(s, "." | ".."))
+        };
+        if seen.split('/').any(bare) {
             return forbidden("a dot segment");
         }
         if seen.starts_with("//") || seen.starts_with("/@") {
@@ -213,6 +220,10 @@ mod tests {
             "/a/../../x",
             "/.",
             "/a/./b",
+            "/..;/x",
+            "/..;a=b",
+            "/..%3b/x",
+            "/%2e%2e;/x",
             "/%2e%2e/x",
             "/%2E./x",
             "/.%2e/x",
