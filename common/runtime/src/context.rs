@@ -75,7 +75,9 @@ impl Context {
         let catalog = Catalog::load(config.catalog_dir.as_deref()).map_err(StartError::Catalog)?;
         let http = provider_http(&config)?;
         let ring = key_ring(&config, &*entropy)?;
-        let store = StoreConfig::sqlite(&config.data_dir.join("latchkey.db"), Arc::clone(&clock));
+        let store = config.data_dir.join("latchkey.db");
+        crate::data_dir::make_private(&store)?;
+        let store = StoreConfig::sqlite(&store, Arc::clone(&clock));
         let store = Store::open(store).await.map_err(StartError::Store)?;
         store.migrate().await.map_err(StartError::Store)?;
         // This process holds the data directory alone: a job that is running has lost its worker.

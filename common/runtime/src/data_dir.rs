@@ -94,6 +94,22 @@ impl DataDir {
     }
 }
 
+/// Makes an empty file that only its owner reads, where there is none. SQLite would make its own readable by
+/// all, and gives those beside it the mode of the first.
+pub(crate) fn make_private(path: &Path) -> Result<(), StartError> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(FILE_MODE)
+        .open(path)
+        .map(drop)
+        .map_err(|source| StartError::Path {
+            path: path.to_owned(),
+            source,
+        })
+}
+
 /// How commands reach the server that runs on a data directory.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunFile {
@@ -174,6 +190,18 @@ mod tests {
         drop(first);
         DataDir::lock(&path).unwrap();
         assert!(RunFile::read(&path).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_private_file_is_made_and_one_that_is_there_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("store");
+        make_private(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(&path, "kept").unwrap();
+        make_private(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
     }
 
     #[test]
