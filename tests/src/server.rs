@@ -250,12 +250,10 @@ fn on_a_disk(size: &str, data: &Path) -> tokio::process::Command {
 }
 
 fn seen_from_here(process: &Child, path: &Path, options: &ServerOptions) -> PathBuf {
-    match options.disk {
-        None => path.to_owned(),
-        // The kernel's view of the process's own mounts (proc(5)).
-        Some(_) => {
-            let relative = path.strip_prefix("/").expect("an absolute path");
-            PathBuf::from(format!("/proc/{}/root", process.id())).join(relative)
-        }
+    if options.disk.is_none() {
+        return path.to_owned();
     }
+    // The kernel's view of the process's own mounts (proc(5)).
+    let relative = path.strip_prefix("/").expect("an absolute path");
+    PathBuf::from(format!("/proc/{}/root", process.id())).join(relative)
 }

@@ -187,7 +187,7 @@ impl Once {
     /// failure.
     async fn keep_or_log(&self, api: &Api, response: Response) -> Response {
         let (parts, body) = response.into_parts();
-        let body = match to_bytes(body, api.ctx.config.http.call_answer_max_bytes).await {
+        let body = match to_bytes(body, usize::MAX).await {
             Ok(body) => body,
             Err(error) => return ApiError::internal(error).into_response(),
         };

@@ -81,7 +81,10 @@ impl Context {
         let store = Store::open(store).await.map_err(StartError::Store)?;
         store.migrate().await.map_err(StartError::Store)?;
         // This process holds the data directory alone: a job that is running has lost its worker.
-        let orphans = store.release_running_jobs(clock.now()).await.map_err(StartError::Store)?;
+        let orphans = store
+            .release_running_jobs(clock.now())
+            .await
+            .map_err(StartError::Store)?;
         if orphans > 0 {
             tracing::info!(orphans, "jobs of a process that died are released");
         }

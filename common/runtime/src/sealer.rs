@@ -183,17 +183,12 @@ impl Sealer {
     ) -> Result<Arc<DataKey>, SealError> {
         let load = async {
             let failed = |source| SealError::Store { partner, source };
-            let row = match self
-                .store
-                .current_data_key(partner, purpose)
-                .await
-                .map_err(failed)?
-            {
-                Some(row) => row,
-                None => {
-                    let fresh = self.fresh_row(partner, purpose);
-                    self.store.insert_data_key(&fresh).await.map_err(failed)?
-                }
+            let known = self.store.current_data_key(partner, purpose).await;
+            let row = if let Some(row) = known.map_err(failed)? {
+                row
+            } else {
+                let fresh = self.fresh_row(partner, purpose);
+                self.store.insert_data_key(&fresh).await.map_err(failed)?
             };
             self.unwrap_row(&row)
         };
