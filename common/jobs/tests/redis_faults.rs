@@ -3,7 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "tests: a failure is a panic")]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -13,7 +20,11 @@ use latchkey_jobs::{
     kinds::ExchangeCode, redis::MAX_ENTRIES, redis_server::PrivateRedis,
 };
 use redis::aio::MultiplexedConnection;
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -144,7 +155,23 @@ async fn broken_connections_neither_end_a_worker_nor_repeat_a_job() {
         return;
     };
     let (queue, mut admin) = (queue(&server).await, server.admin().await);
-    let mut worker = Worker::start(&queue, "a", 8);
+    let (tell, ran) = mpsc::unbounded_channel();
+    let at_work = Arc::new(AtomicUsize::new(0));
+    let execute = Execute::new(move |job| {
+        let (tell, at_work) = (tell.clone(), Arc::clone(&at_work));
+        async move {
+            assert!(
+                at_work.fetch_add(1, Ordering::SeqCst) < 8,
+                "more than may be at work"
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            at_work.fetch_sub(1, Ordering::SeqCst);
+            tell.send(usize::try_from(job.id.as_u128()).unwrap())
+                .unwrap();
+        }
+        .boxed()
+    });
+    let mut worker = Worker::with(&queue, "a", 8, execute, ran);
     let pushing = tokio::spawn({
         let queue = queue.clone();
         async move {
@@ -263,6 +290,73 @@ async fn more_than_apalis_redis_can_carry_never_wedges() {
         .await
         .unwrap();
     assert!(keys.len() < 10, "{keys:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_with_every_slot_taken_ends_and_leaves_the_rest_to_others() {
+    let Some(server) = PrivateRedis::start().await else {
+        return;
+    };
+    let queue = queue(&server).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let (tell, mut began) = mpsc::unbounded_channel();
+    let open = Arc::clone(&gate);
+    let execute = Execute::new(move |job| {
+        let (tell, open) = (tell.clone(), Arc::clone(&open));
+        async move {
+            tell.send(job.id).unwrap();
+            open.acquire().await.unwrap().forget();
+        }
+        .boxed()
+    });
+    for n in 0..512 {
+        push(&queue, n).await;
+    }
+    let (_unused, ran) = mpsc::unbounded_channel();
+    let busy = Worker::with(&queue, "busy", 256, execute, ran);
+    for _ in 0..256 {
+        timeout(LONG, began.recv()).await.unwrap().unwrap();
+    }
+    busy.stop.cancel();
+    // While the 256 run on, somebody else has the others.
+    let mut other = Worker::start(&queue, "other", 16);
+    assert_eq!(other.runs_of(256).await.into_keys().min(), Some(256));
+    gate.add_permits(256);
+    timeout(LONG, busy.run).await.unwrap().unwrap();
+    other.stop().await;
+    let depth = queue.depth(Urgency::Interactive).await.unwrap();
+    assert_eq!((depth.entries, depth.bytes), (0, 0));
+    assert!(began.try_recv().is_err(), "nothing began after the stop");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_come_and_go_leave_nothing_behind() {
+    let Some(server) = PrivateRedis::start().await else {
+        return;
+    };
+    let queue = queue(&server).await;
+    for n in 0..1000 {
+        push(&queue, n).await;
+    }
+    let mut runs = BTreeMap::new();
+    let mut workers = 0;
+    while runs.len() < 1000 {
+        // Stopped in the middle of whatever it does: a fetch, a batch, an acknowledgement.
+        workers += 1;
+        let mut worker = Worker::start(&queue, &format!("{workers}"), 16);
+        let enough = (runs.len() + 1 + workers % 7).min(1000);
+        while runs.len() < enough {
+            *runs.entry(worker.next().await).or_insert(0) += 1;
+        }
+        worker.stop.cancel();
+        timeout(LONG, worker.run).await.unwrap().unwrap();
+        while let Ok(n) = worker.ran.try_recv() {
+            *runs.entry(n).or_insert(0) += 1;
+        }
+    }
+    assert!(runs.values().all(|n| *n == 1), "{runs:?}");
+    let depth = queue.depth(Urgency::Interactive).await.unwrap();
+    assert_eq!((depth.entries, depth.bytes), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

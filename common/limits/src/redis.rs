@@ -125,6 +125,8 @@ impl RedisLimits {
         entropy: &dyn Entropy,
         told: impl Fn(bool) + Send + Sync + 'static,
     ) -> Result<Self, RedisError> {
+        // For rediss://; whoever was first in this process chose the same.
+        drop(rustls::crypto::ring::default_provider().install_default());
         let tcp = TcpSettings::default().set_nodelay(true);
         let client = Client::open(url.into_connection_info()?.set_tcp_settings(tcp))?;
         let config = ConnectionManagerConfig::new()

@@ -9,7 +9,7 @@
 //!   always runs. (apalis' own interval strategy does neither: `queue.md` §3.3.)
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     convert::Infallible,
     sync::{
         Arc, Mutex,
@@ -76,7 +76,7 @@ fn batch(concurrency: usize) -> usize {
 pub(super) struct Running {
     pub(super) context: WorkerContext,
     pub(super) events: BoxStream<'static, Result<Event, WorkerError>>,
-    pub(super) finished: Arc<Finished>,
+    pub(super) begun: Arc<Begun>,
 }
 
 /// Makes a worker of this name. Nothing happens until its events are polled.
@@ -103,14 +103,15 @@ pub(super) fn worker(
         tick,
         free: PollSemaphore::new(Arc::clone(&slots.free)),
         batch,
+        concurrency: slots.concurrency,
         reserved: None,
         phase: Phase::Idle,
         due: true,
     };
-    let finished = Arc::new(Finished::keeping(4 * slots.concurrency));
+    let begun = Arc::new(Begun::keeping(4 * slots.concurrency));
     let handler = Handler {
         execute,
-        finished: Arc::clone(&finished),
+        begun: Arc::clone(&begun),
     };
     let context = WorkerContext::new(name);
     let events = WorkerBuilder::new(context.clone())
@@ -121,7 +122,7 @@ pub(super) fn worker(
     Running {
         context,
         events,
-        finished,
+        begun,
     }
 }
 
@@ -166,6 +167,7 @@ struct Lane {
     tick: Interval,
     free: PollSemaphore,
     batch: usize,
+    concurrency: usize,
     reserved: Option<OwnedSemaphorePermit>,
     phase: Phase,
     due: bool,
@@ -291,8 +293,18 @@ impl BackendConfig for Lane {
         self.inner.config()
     }
 
+    /// apalis makes its channel of acknowledgements four batches long, and empties it only between fetches:
+    /// not while a worker stops. If more jobs than that end then, they wait for the channel, and the stop for
+    /// them, for ever. So the channel is made as if a batch were all slots.
     fn middleware(&mut self, worker: &mut WorkerContext) -> Self::Layer {
-        self.inner.middleware(worker)
+        let settings = self.inner.get_config().clone();
+        let roomy = settings.clone().batch_size(self.concurrency);
+        let bare = self.inner.clone();
+        self.inner = std::mem::replace(&mut self.inner, bare).with_config(roomy);
+        let layer = self.inner.middleware(worker);
+        let bare = self.inner.clone();
+        self.inner = std::mem::replace(&mut self.inner, bare).with_config(settings);
+        layer
     }
 }
 
@@ -332,32 +344,40 @@ impl ConnectionLike for Tap {
     }
 }
 
-/// The entries that a worker finished last: those whose acknowledgement may not have arrived.
+/// The entries that a worker began and that Redis may not know as done: those that run, and the last ones
+/// that ended, whose acknowledgement may not have arrived.
 #[derive(Debug)]
-pub(super) struct Finished {
-    ids: Mutex<VecDeque<u64>>,
-    most: usize,
+pub(super) struct Begun {
+    ids: Mutex<(HashSet<u64>, VecDeque<u64>)>,
+    /// Acknowledgements under way: those of all slots, and the batch that waits for them.
+    ended_max: usize,
 }
 
-impl Finished {
-    fn keeping(most: usize) -> Self {
+impl Begun {
+    fn keeping(ended_max: usize) -> Self {
         Self {
             ids: Mutex::default(),
-            most,
+            ended_max,
         }
     }
 
-    fn add(&self, id: u64) {
-        let mut ids = locked(&self.ids);
-        if ids.len() >= self.most {
-            ids.pop_front();
+    fn begin(&self, id: u64) {
+        locked(&self.ids).0.insert(id);
+    }
+
+    fn end(&self, id: u64) {
+        let (running, ended) = &mut *locked(&self.ids);
+        running.remove(&id);
+        if ended.len() >= self.ended_max {
+            ended.pop_front();
         }
-        ids.push_back(id);
+        ended.push_back(id);
     }
 
     /// Their ids.
     pub(super) fn ids(&self) -> Vec<u64> {
-        locked(&self.ids).iter().copied().collect()
+        let (running, ended) = &*locked(&self.ids);
+        running.iter().chain(ended).copied().collect()
     }
 }
 
@@ -366,7 +386,7 @@ impl Finished {
 #[derive(Clone, Debug)]
 struct Handler {
     execute: Execute,
-    finished: Arc<Finished>,
+    begun: Arc<Begun>,
 }
 
 impl Service<Task<Entry>> for Handler {
@@ -379,7 +399,9 @@ impl Service<Task<Entry>> for Handler {
     }
 
     fn call(&mut self, task: Task<Entry>) -> Self::Future {
-        let id = task.task_id().and_then(TaskId::as_int);
+        // Ids of ours are numbers (`scripts::PUSH`).
+        let id = task.task_id().and_then(TaskId::as_int).unwrap_or(0);
+        self.begun.begin(id);
         let (Entry { payload, slot }, _) = task.take();
         let execute = self.execute.clone();
         let work = tokio::spawn(async move {
@@ -389,18 +411,16 @@ impl Service<Task<Entry>> for Handler {
                     execute.run(job).await;
                 }
                 // Its row, if it has one, is pushed again by whoever finds it waiting.
-                Err(error) => tracing::error!(?id, %error, "an entry that is no job was dropped"),
+                Err(error) => tracing::error!(id, %error, "an entry that is no job was dropped"),
             }
             drop(slot);
         });
-        let finished = Arc::clone(&self.finished);
+        let begun = Arc::clone(&self.begun);
         async move {
             if work.await.is_err() {
-                tracing::error!(?id, "a job panicked through its runner");
+                tracing::error!(id, "a job panicked through its runner");
             }
-            if let Some(id) = id {
-                finished.add(id);
-            }
+            begun.end(id);
             Ok(())
         }
         .boxed()

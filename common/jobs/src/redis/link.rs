@@ -212,6 +212,8 @@ fn key(namespace: &str, name: &str) -> String {
 }
 
 fn client(url: &str) -> Result<Client, RedisError> {
+    // For rediss://; whoever was first in this process chose the same.
+    drop(rustls::crypto::ring::default_provider().install_default());
     // No delay: a script's answer is one small packet, and Nagle's algorithm would hold it back.
     let tcp = TcpSettings::default().set_nodelay(true);
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]

@@ -64,39 +64,46 @@ return {now, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[2]
     )
 });
 
-/// Takes a worker off the books: what it finished without saying so is done, what it never finished waits
-/// at the front again, oldest first. Keys: alive, workers, the worker's inflight, active, data, done, the
-/// worker's metadata. Arguments: the worker's name, after how many ms of silence it may be settled
-/// (negative: always, for the worker itself), the meta prefix, the bell's channel, what to say there, then
-/// the ids that it finished. Answers how many wait again, or -1 if the worker lives after all.
+/// Takes entries off a worker's hands. What it fetched and never began waits again at the front, oldest
+/// first. What it began stays with it, and, in the last step, is done: it ended, and its acknowledgement
+/// was lost. Keys: alive, workers, the worker's inflight, active, data, done, the worker's metadata.
+/// Arguments: the worker's name, after how many ms of silence that may be (negative: always, for the worker
+/// itself), 1 for the last step, the meta prefix, the bell's channel, what to say there, then the ids that it
+/// began. Answers how many wait again, or -1 if the worker lives after all.
 ///
-/// An id whose payload is gone is dropped: fetching it would end every worker that tries.
+/// An id whose payload is gone is dropped: fetching it would end every worker that tries. A worker that is
+/// not on the books can fetch no more.
 pub(super) static SETTLE: LazyLock<Script> = LazyLock::new(|| {
     script(
-        "local silence = tonumber(ARGV[2])
+        "local silence, last = tonumber(ARGV[2]), ARGV[3] == '1'
 if silence >= 0 then
   local beat = redis.call('ZSCORE', KEYS[1], ARGV[1])
   if not beat or tonumber(beat) > now - silence then return -1 end
 end
-local finished = {}
-for i = 6, #ARGV do finished[ARGV[i]] = true end
+redis.call('ZREM', KEYS[2], ARGV[1])
+local begun = {}
+for i = 7, #ARGV do begun[ARGV[i]] = true end
 local ids = redis.call('SMEMBERS', KEYS[3])
 table.sort(ids, function(a, b) return tonumber(a) > tonumber(b) end)
 local again = 0
 for _, id in ipairs(ids) do
-  if finished[id] then
-    redis.call('SADD', KEYS[6], id)
-  elseif redis.call('HEXISTS', KEYS[5], id) == 1 then
-    redis.call('LPUSH', KEYS[4], id)
-    again = again + 1
-  else
-    redis.call('DEL', ARGV[3] .. id)
+  if not begun[id] then
+    redis.call('SREM', KEYS[3], id)
+    if redis.call('HEXISTS', KEYS[5], id) == 1 then
+      redis.call('LPUSH', KEYS[4], id)
+      again = again + 1
+    else
+      redis.call('DEL', ARGV[4] .. id)
+    end
+  elseif last then
+    redis.call('SMOVE', KEYS[3], KEYS[6], id)
   end
 end
-redis.call('DEL', KEYS[3], KEYS[7])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZREM', KEYS[1], ARGV[1])
-if again > 0 then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
+if last then
+  redis.call('DEL', KEYS[7])
+  redis.call('ZREM', KEYS[1], ARGV[1])
+end
+if again > 0 then redis.call('PUBLISH', ARGV[5], ARGV[6]) end
 return again",
     )
 });

@@ -10,10 +10,10 @@
 //!   └─────────────┘                       └──────────┘
 //! ```
 //!
-//! A worker that broke drains beside its successor: its jobs run to their end and are acknowledged; then it
-//! is *settled*, which marks as done what it finished without an acknowledgement, and puts back what it
-//! fetched and never began (the answer to a fetch may be lost). The slots are the lane's, so the two never
-//! run more than one worker may.
+//! A worker that broke drains beside its successor: what it fetched and never began (the answer to a fetch
+//! may be lost) waits again at once; its jobs run to their end; then it is *settled*, which marks as done
+//! what ended without an acknowledgement. The slots are the lane's, so the two never run more than one
+//! worker may.
 //!
 //! Each worker *beats* every 2 s by the server's clock. One that is silent for 10 s is dead, and whoever
 //! sees it settles it: its entries wait again at the front, so they run elsewhere within 13 s of a kill.
@@ -28,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Keys,
-    lane::{self, Running, Slots},
+    lane::{self, Begun, Running, Slots},
     link::{AGAIN, BELL, Redis},
     scripts,
 };
@@ -131,29 +131,55 @@ impl Runner {
     }
 
     /// Lets a worker's jobs end, and settles it.
-    async fn end(&self, mut worker: Worker) {
-        // One that never began has nothing to end, and would begin if it were polled.
-        if worker.running.context.stop().is_ok() {
-            while worker.running.events.next().await.is_some() {}
-        }
-        let finished = worker.running.finished.ids();
-        for _ in 0..SETTLE_TRIES {
-            let settled = self.settle(&worker.connection, &worker.name, -1, &finished);
-            let Ok(again) = settled.await else {
-                tokio::time::sleep(AGAIN).await;
-                continue;
-            };
-            if again > 0 {
-                tracing::info!(worker = worker.name, again, "fetched entries wait again");
+    async fn end(&self, worker: Worker) {
+        let Worker {
+            name,
+            connection,
+            running:
+                Running {
+                    context,
+                    mut events,
+                    begun,
+                },
+            _keeping,
+        } = worker;
+        let drained = async {
+            // One that never began has nothing to end, and would begin if it were polled.
+            if context.stop().is_ok() {
+                // An error now is that of the last acknowledgements; apalis panics if it is asked again.
+                while let Some(Ok(_)) = events.next().await {}
             }
-            // Its last entries were finished after its last round of collecting.
-            while matches!(self.collect(&worker.connection).await, Ok(SLICE..)) {}
-            return;
+        };
+        // What it fetched and never began need not wait until everything else has ended.
+        futures::join!(drained, self.settle_own(&connection, &name, false, &begun));
+        self.settle_own(&connection, &name, true, &begun).await;
+        // Its last entries were finished after its last round of collecting.
+        while matches!(self.collect(&connection).await, Ok(SLICE..)) {}
+    }
+
+    /// Settles a worker of this process, for the last time or while it drains.
+    async fn settle_own(
+        &self,
+        connection: &ConnectionManager,
+        name: &str,
+        last: bool,
+        begun: &Begun,
+    ) {
+        for _ in 0..SETTLE_TRIES {
+            match self
+                .settle(connection, name, Silence::Own { last }, &begun.ids())
+                .await
+            {
+                Ok(again) => {
+                    if again > 0 {
+                        tracing::info!(worker = name, again, "fetched entries wait again");
+                    }
+                    return;
+                }
+                Err(_) => tokio::time::sleep(AGAIN).await,
+            }
         }
-        tracing::warn!(
-            worker = worker.name,
-            "a worker is left for another one to settle"
-        );
+        tracing::warn!(worker = name, "a worker is left for another one to settle");
     }
 
     /// Says that a worker lives; answers the server's time in ms and who is silent.
@@ -187,7 +213,7 @@ impl Runner {
                 continue;
             }
             for dead in silent {
-                if let Ok(again @ 0..) = self.settle(connection, &dead, SILENCE_MS, &[]).await {
+                if let Ok(again @ 0..) = self.settle(connection, &dead, Silence::Dead, &[]).await {
                     tracing::warn!(
                         worker = dead,
                         again,
@@ -202,10 +228,14 @@ impl Runner {
         &self,
         connection: &ConnectionManager,
         name: &str,
-        silence_ms: i64,
-        finished: &[u64],
+        silence: Silence,
+        begun: &[u64],
     ) -> Result<i64, RedisError> {
         let keys = &self.keys;
+        let (silence_ms, last) = match silence {
+            Silence::Own { last } => (-1, last),
+            Silence::Dead => (SILENCE_MS, true),
+        };
         let mut script = scripts::SETTLE.prepare_invoke();
         script
             .key(keys.key("alive"))
@@ -217,10 +247,11 @@ impl Runner {
             .key(keys.key(&format!("workers:metadata:{name}")))
             .arg(name)
             .arg(silence_ms)
+            .arg(u8::from(last))
             .arg(keys.key("meta:"))
             .arg(self.redis.key(BELL))
             .arg(self.urgency.as_str());
-        for id in finished {
+        for id in begun {
             script.arg(*id);
         }
         script.invoke_async(&mut connection.clone()).await
@@ -247,6 +278,15 @@ impl Runner {
             .invoke_async(&mut connection.clone())
             .await
     }
+}
+
+/// Why a worker may be settled.
+#[derive(Clone, Copy)]
+enum Silence {
+    /// It is the caller's own, and drains or has ended (`last`).
+    Own { last: bool },
+    /// It has been silent for too long.
+    Dead,
 }
 
 /// One worker of a lane.
