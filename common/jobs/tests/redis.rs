@@ -67,6 +67,9 @@ async fn a_fit_server_is_told_from_an_unfit_one() {
     assert!(error.to_string().contains("noeviction"), "{error}");
     assert!(Redis::open("redis://127.0.0.1:1", "test").await.is_err());
     let encrypted = server.url().replace("redis:", "rediss:");
-    assert!(Redis::open(&encrypted, "test").await.is_err(), "it does not speak TLS");
+    assert!(
+        Redis::open(&encrypted, "test").await.is_err(),
+        "it does not speak TLS"
+    );
     assert!(Redis::open("not an address", "test").await.is_err());
 }

@@ -381,6 +381,46 @@ async fn an_idle_worker_is_woken() {
     worker.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_workers_are_found_whatever_the_clocks_say() {
+    let Some(server) = PrivateRedis::start().await else {
+        return;
+    };
+    let (queue, mut admin) = (queue(&server).await, server.admin().await);
+    // Two workers that died with a job each: long ago, and before the server's clock was set back.
+    for (n, (name, beat)) in [("past", "1"), ("future", "9e15")].into_iter().enumerate() {
+        push(&queue, n).await;
+        let id = number(&mut admin, &["LPOP", "test:interactive:active"]).await;
+        let inflight = format!("test:interactive:inflight:{name}");
+        command(&mut admin, &["SADD", &inflight, &id.to_string()]).await;
+        command(&mut admin, &["ZADD", "test:interactive:alive", beat, name]).await;
+    }
+    let mut worker = Worker::start(&queue, "a", 4);
+    // apalis-redis' own judgement, by the clocks of processes, is out of use: by it this one is dead.
+    let mut other = Worker::start(&queue, "b", 4);
+    command(
+        &mut admin,
+        &[
+            "ZADD",
+            "test:interactive:workers",
+            "XX",
+            "1",
+            "a.1",
+            "1",
+            "b.1",
+        ],
+    )
+    .await;
+    let mut ran = Vec::new();
+    while ran.len() < 2 {
+        ran.push(tokio::select! { n = worker.next() => n, n = other.next() => n });
+    }
+    ran.sort_unstable();
+    assert_eq!(ran, [0, 1]);
+    worker.stop().await;
+    other.stop().await;
+}
+
 #[test]
 fn the_jobs_of_a_killed_process_run_elsewhere() {
     let calm = tokio::runtime::Runtime::new().unwrap();

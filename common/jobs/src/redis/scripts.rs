@@ -55,12 +55,18 @@ return {
     )
 });
 
-/// Says that a worker lives, and asks who has not said so for long. Key: alive. Arguments: the worker's
-/// name, after how many ms of silence a worker counts as dead. Answers {now in ms, {dead workers}}.
+/// Says that a worker lives, and asks who has not said so for long, or said so at a time that is still to
+/// come: the server's clock was set back, and who lives has said so again since. Key: alive. Arguments: the
+/// worker's name, after how many ms of silence a worker counts as dead. Answers {now in ms, {dead workers}}.
 pub(super) static BEAT: LazyLock<Script> = LazyLock::new(|| {
     script(
         "redis.call('ZADD', KEYS[1], now, ARGV[1])
-return {now, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[2]), 'LIMIT', 0, 16)}",
+local function beaten(from, to)
+  return redis.call('ZRANGEBYSCORE', KEYS[1], from, to, 'LIMIT', 0, 16)
+end
+local silent = beaten('-inf', now - tonumber(ARGV[2]))
+for _, name in ipairs(beaten(now + tonumber(ARGV[2]), '+inf')) do table.insert(silent, name) end
+return {now, silent}",
     )
 });
 
@@ -78,7 +84,7 @@ pub(super) static SETTLE: LazyLock<Script> = LazyLock::new(|| {
         "local silence, last = tonumber(ARGV[2]), ARGV[3] == '1'
 if silence >= 0 then
   local beat = redis.call('ZSCORE', KEYS[1], ARGV[1])
-  if not beat or tonumber(beat) > now - silence then return -1 end
+  if not beat or math.abs(now - tonumber(beat)) < silence then return -1 end
 end
 redis.call('ZREM', KEYS[2], ARGV[1])
 local begun = {}

@@ -44,8 +44,8 @@ const SILENCE_MS: i64 = 10_000;
 /// How long a worker must have beaten without a gap before it judges others, in milliseconds: after an outage,
 /// everyone else has had two beats by then.
 const STEADY_MS: i64 = 5_000;
-/// A gap between two beats of this many milliseconds was an absence.
-const GAP_MS: i64 = 4_000;
+/// A gap between two beats of this many milliseconds was an absence, or a jump of the server's clock.
+const GAP_MS: u64 = 4_000;
 /// How often finished entries are collected while there are few.
 const COLLECT: Duration = Duration::from_millis(200);
 /// Entries collected in one step, which holds Redis up for about a millisecond.
@@ -198,14 +198,14 @@ impl Runner {
 
     async fn keep_beating(&self, connection: &ConnectionManager, name: &str) {
         let mut ticks = tokio::time::interval(BEAT);
-        let (mut last, mut steady_since) = (i64::MIN, i64::MAX);
+        let (mut last, mut steady_since) = (0, i64::MAX);
         loop {
             ticks.tick().await;
             // Redis is away, or thinks: the worker itself notices.
             let Ok((now, silent)) = self.beat(connection, name).await else {
                 continue;
             };
-            if now.saturating_sub(last) > GAP_MS {
+            if now.abs_diff(last) > GAP_MS {
                 steady_since = now;
             }
             last = now;
