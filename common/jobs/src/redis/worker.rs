@@ -21,6 +21,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use apalis_core::worker::event::Event;
 use futures::StreamExt;
 use redis::{RedisError, aio::ConnectionManager};
 use tokio::task::JoinSet;
@@ -53,6 +54,11 @@ const SLICE: usize = 500;
 /// How often settling is tried before the entries are left to be found by another worker.
 const SETTLE_TRIES: u32 = 40;
 
+/// The wait before a worker that broke is followed by another, doubled up to the most while none of them
+/// runs a job.
+const RESTART: Duration = Duration::from_millis(50);
+const RESTART_MOST: Duration = Duration::from_secs(2);
+
 /// A lane of this process.
 pub(super) struct Runner {
     pub(super) redis: Redis,
@@ -68,7 +74,7 @@ impl Runner {
         let runner = Arc::new(self);
         let slots = Slots::new(runner.options.concurrency);
         let mut draining = JoinSet::new();
-        let mut number = 0_u64;
+        let (mut number, mut pause) = (0_u64, RESTART);
         while !stop.is_cancelled() {
             number += 1;
             let name = format!("{}.{number}", runner.options.name);
@@ -76,10 +82,16 @@ impl Runner {
                 break;
             };
             let mut worker = worker?;
-            worker.work(&stop).await;
+            // One that broke before it ran anything breaks again at once, as long as its reason lasts.
+            pause = if worker.work(&stop).await {
+                RESTART
+            } else {
+                (pause * 2).min(RESTART_MOST)
+            };
             let ending = Arc::clone(&runner);
             draining.spawn(async move { ending.end(worker).await });
             while draining.try_join_next().is_some() {}
+            stop.run_until_cancelled(tokio::time::sleep(pause)).await;
         }
         while draining.join_next().await.is_some() {}
         Ok(())
@@ -299,19 +311,20 @@ struct Worker {
 }
 
 impl Worker {
-    /// Works until the stop, or until Redis breaks it.
-    async fn work(&mut self, stop: &CancellationToken) {
+    /// Works until the stop, or until Redis breaks it; tells whether it ran a job.
+    async fn work(&mut self, stop: &CancellationToken) -> bool {
+        let mut ran = false;
         loop {
             tokio::select! {
                 event = self.running.events.next() => match event {
-                    Some(Ok(_)) => {}
+                    Some(Ok(event)) => ran |= matches!(event, Event::Success(_)),
                     Some(Err(error)) => {
                         tracing::warn!(worker = self.name, %error, "a worker broke; another begins");
-                        return;
+                        return ran;
                     }
-                    None => return,
+                    None => return ran,
                 },
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return ran,
             }
         }
     }
