@@ -12,8 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     docs,
     extract::BodyLimit,
-    idempotency, layers, openapi,
-    pages,
+    idempotency, layers, openapi, pages,
     routes::{
         accounts, auth_configs, calls, connect, health, integrations, jobs, me, operator, partner,
         partner_keys, redirect_urls, usage,

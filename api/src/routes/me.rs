@@ -83,7 +83,11 @@ pub(crate) async fn get_me(
         tier: row.plan.clone(),
         usage: Calls {
             // Live, unlike the headers' count: this is where a partner looks.
-            current: api.ctx.store.billed_calls(partner.id, api.ctx.now().month_start(0)).await?,
+            current: api
+                .ctx
+                .store
+                .billed_calls(partner.id, api.ctx.now().month_start(0))
+                .await?,
             limit: limit.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX)),
         },
         integrations: integrations.iter().map(Connected::of).collect(),

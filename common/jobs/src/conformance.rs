@@ -1,6 +1,9 @@
 //! What every queue, reply channel and signal must do. Each engine's tests call these with its own.
 
-#![expect(clippy::unwrap_used, reason = "a suite that tests call: a failure is a panic")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a suite that tests call: a failure is a panic"
+)]
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;

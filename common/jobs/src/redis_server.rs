@@ -1,10 +1,9 @@
-//! A Redis of a test's own: on a free port, without persistence, ended with the test. Where the machine has
-//! no `redis-server`, tests that need one say so and pass.
+//! A Redis of a test's own: on a free port, without persistence, ended with the test. `tests/run` installs
+//! `redis-server` where it is missing; without it such a test fails and says so.
 
 #![expect(clippy::unwrap_used, reason = "for tests: a failure is a panic")]
 
 use std::{
-    io::Write as _,
     net::TcpListener,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -18,11 +17,11 @@ pub struct PrivateRedis {
 }
 
 impl PrivateRedis {
-    /// Starts one, if the machine can.
+    /// Starts one.
     ///
     /// # Panics
-    /// If it can, and none comes up.
-    pub async fn start() -> Option<Self> {
+    /// If the machine has no `redis-server`, or none comes up.
+    pub async fn start() -> Self {
         for _ in 0..5 {
             // The port is free now; should another process take it first, the next try finds another one.
             let port = TcpListener::bind("127.0.0.1:0")
@@ -30,14 +29,10 @@ impl PrivateRedis {
                 .local_addr()
                 .unwrap()
                 .port();
-            let Ok(child) = spawn(port) else {
-                let note = "no redis-server on this machine: the test is passed over";
-                drop(writeln!(std::io::stderr(), "{note}"));
-                return None;
-            };
+            let child = spawn(port).expect("redis-server is installed: tests/run does it");
             let mut server = Self { child, port };
             if server.answers().await {
-                return Some(server);
+                return server;
             }
         }
         panic!("redis-server does not come up");

@@ -127,9 +127,7 @@ async fn number(admin: &mut MultiplexedConnection, words: &[&str]) -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_server_is_noticed_and_serves_at_once() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let (queue, mut admin) = (queue(&server).await, server.admin().await);
     let mut worker = Worker::start(&queue, "a", 4);
     push(&queue, 1).await;
@@ -151,9 +149,7 @@ async fn an_emptied_server_is_noticed_and_serves_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_connections_neither_end_a_worker_nor_repeat_a_job() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let (queue, mut admin) = (queue(&server).await, server.admin().await);
     let (tell, ran) = mpsc::unbounded_channel();
     let at_work = Arc::new(AtomicUsize::new(0));
@@ -203,9 +199,7 @@ async fn broken_connections_neither_end_a_worker_nor_repeat_a_job() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_longer_than_any_time_out_is_survived() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let (queue, mut admin) = (queue(&server).await, server.admin().await);
     let mut worker = Worker::start(&queue, "a", 4);
     push(&queue, 1).await;
@@ -226,9 +220,7 @@ async fn a_pause_longer_than_any_time_out_is_survived() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_server_is_found_again() {
-    let Some(mut server) = PrivateRedis::start().await else {
-        return;
-    };
+    let mut server = PrivateRedis::start().await;
     let queue = queue(&server).await;
     let mut worker = Worker::start(&queue, "a", 4);
     push(&queue, 1).await;
@@ -253,9 +245,7 @@ async fn a_restarted_server_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_than_apalis_redis_can_carry_never_wedges() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let (queue, mut admin) = (queue(&server).await, server.admin().await);
     let (mut taken, mut refused) = (0, 0);
     for n in 0..8500 {
@@ -294,9 +284,7 @@ async fn more_than_apalis_redis_can_carry_never_wedges() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_with_every_slot_taken_ends_and_leaves_the_rest_to_others() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let queue = queue(&server).await;
     let gate = Arc::new(Semaphore::new(0));
     let (tell, mut began) = mpsc::unbounded_channel();
@@ -331,9 +319,7 @@ async fn a_stop_with_every_slot_taken_ends_and_leaves_the_rest_to_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_that_come_and_go_leave_nothing_behind() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let queue = queue(&server).await;
     for n in 0..1000 {
         push(&queue, n).await;
@@ -361,9 +347,7 @@ async fn workers_that_come_and_go_leave_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_worker_is_woken() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let queue = queue(&server).await;
     let mut worker = Worker::start(&queue, "a", 4);
     let mut pause = tokio::time::interval(Duration::from_millis(120));
@@ -383,9 +367,7 @@ async fn an_idle_worker_is_woken() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_workers_are_found_whatever_the_clocks_say() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let (queue, mut admin) = (queue(&server).await, server.admin().await);
     // Two workers that died with a job each: long ago, and before the server's clock was set back.
     for (n, (name, beat)) in [("past", "1"), ("future", "9e15")].into_iter().enumerate() {
@@ -425,9 +407,7 @@ async fn dead_workers_are_found_whatever_the_clocks_say() {
 fn the_jobs_of_a_killed_process_run_elsewhere() {
     let calm = tokio::runtime::Runtime::new().unwrap();
     calm.block_on(async {
-        let Some(server) = PrivateRedis::start().await else {
-            return;
-        };
+        let server = PrivateRedis::start().await;
         let survivor = queue(&server).await;
         // The process that dies is a runtime of its own, dropped with all its tasks and connections.
         let doomed = tokio::runtime::Builder::new_multi_thread()
@@ -466,9 +446,7 @@ fn the_jobs_of_a_killed_process_run_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entry_without_its_payload_is_dropped_and_the_rest_runs() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let (queue, mut admin) = (queue(&server).await, server.admin().await);
     for n in 0..20 {
         push(&queue, n).await;
@@ -482,9 +460,7 @@ async fn an_entry_without_its_payload_is_dropped_and_the_rest_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_close_the_gate_as_entries_do() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let queue = queue(&server).await;
     let large = |n| Job {
         sealed: Some(vec![7; 32 << 20]),
@@ -511,9 +487,7 @@ async fn bytes_close_the_gate_as_entries_do() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_find_their_callers_across_processes_and_breaks() {
-    let Some(server) = PrivateRedis::start().await else {
-        return;
-    };
+    let server = PrivateRedis::start().await;
     let mut admin = server.admin().await;
     let replies = async || {
         Arc::new(RedisReplies::new(
