@@ -1,9 +1,15 @@
 //! Looks for refresh attempts whose lease ran out unclosed: their holder died or stands still. It shows their
 //! grants as in doubt and counts the sweep; enough of them, and the attempt counts as closed (the
-//! *patience*, `architecture.md` §6.5). It frees nothing itself.
+//! *patience*, `architecture.md` §6.5). Whoever claims such a grant next finds that out by itself; a deleted
+//! connection's, which nobody claims, is closed here, so that its keys can be forgotten.
 
+use latchkey_domain::{
+    Timestamp,
+    refresh::{self, Class, Ended},
+    states::GrantState,
+};
 use latchkey_runtime::{Config, Context};
-use latchkey_store::StoreError;
+use latchkey_store::{CloseAttempt, GrantRow, StoreError};
 use serde::Serialize;
 
 use super::{BATCH, MAX_BATCHES};
@@ -40,6 +46,7 @@ impl Task for SweepAttempts {
 
     async fn run(ctx: &Context) -> Result<Status, StoreError> {
         let once_in = ctx.config.refresh.sweep.mul_f64(ONCE_IN);
+        let patience = ctx.config.refresh.patience_sweeps;
         let now = ctx.store.db_now().await?;
         let mut status = Status::default();
         for _ in 0..MAX_BATCHES {
@@ -52,6 +59,11 @@ impl Task for SweepAttempts {
                     "refresh in doubt: its holder is silent"
                 );
             }
+            for row in &swept {
+                if row.state == GrantState::Revoking && row.sweeps >= patience {
+                    close(ctx, row, now).await?;
+                }
+            }
             if swept.len() < BATCH as usize {
                 break;
             }
@@ -60,4 +72,23 @@ impl Task for SweepAttempts {
         ctx.metrics.in_doubt(status.in_doubt);
         Ok(status)
     }
+}
+
+/// Closes an attempt whose holder was silent for the patience.
+async fn close(ctx: &Context, row: &GrantRow, now: Timestamp) -> Result<(), StoreError> {
+    let Some(attempt) = row.attempt else {
+        return Ok(());
+    };
+    let closed = CloseAttempt {
+        grant: row.key(),
+        version: row.version,
+        attempt,
+        closing: refresh::close(Ended::Unknown, Class::Transient, row.in_doubt),
+        retry_at: None,
+        failures: row.failures,
+        last_failure: Some("its worker never came back".to_owned()),
+        due_at: None,
+        now,
+    };
+    ctx.store.close_attempt(closed).await.map(drop)
 }

@@ -86,29 +86,51 @@ async fn a_full_queue_leaves_due_grants_unmarked() {
     assert_eq!(rig.drained(Urgency::Refresh).await.len(), 1);
 }
 
-#[tokio::test]
-async fn silent_holders_are_shown_and_counted_once_a_sweep() {
-    let rig = Rig::new().await;
-    rig.partner(1).await;
-    let grant = rig.grant(1, T0).await;
+/// Takes a grant for an attempt whose holder is never heard of again.
+async fn claim(rig: &Rig, grant: GrantKey) {
+    let store = &rig.ctx.store;
     let claim = GrantClaim {
         grant,
-        rev: rig
-            .ctx
-            .store
-            .load_grant(grant)
-            .await
-            .unwrap()
-            .unwrap()
-            .row
-            .rev,
+        rev: store.load_grant(grant).await.unwrap().unwrap().row.rev,
         attempt: AttemptId::from_u128(1),
         holder: HolderId::from_u128(1),
         lease: Duration::from_secs(40),
         doubt: false,
         first_claim_at: T0,
     };
-    assert!(rig.ctx.store.claim_grant(claim).await.unwrap());
+    assert!(store.claim_grant(claim).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_deleted_grant_is_not_held_for_ever_by_a_worker_that_never_comes_back() {
+    let rig = Rig::new().await;
+    let (partner, store) = (rig.partner(1).await, &rig.ctx.store);
+    let grant = rig.grant(1, T0).await;
+    claim(&rig, grant).await;
+    let connection = store
+        .load_grant(grant)
+        .await
+        .unwrap()
+        .unwrap()
+        .row
+        .connection_id;
+    let deleted = store.mark_disconnected(partner, connection, None, T0);
+    deleted.await.unwrap().unwrap();
+    rig.pass(Duration::from_secs(40));
+    for _ in 0..40 {
+        assert!(!store.forget_grant(grant, 1, rig.ctx.now()).await.unwrap());
+        rig.run("sweep_attempts").await;
+        rig.pass(Duration::from_secs(15));
+    }
+    assert!(store.forget_grant(grant, 1, rig.ctx.now()).await.unwrap());
+}
+
+#[tokio::test]
+async fn silent_holders_are_shown_and_counted_once_a_sweep() {
+    let rig = Rig::new().await;
+    rig.partner(1).await;
+    let grant = rig.grant(1, T0).await;
+    claim(&rig, grant).await;
     let sweeps = async || {
         rig.run("sweep_attempts").await;
         let row = rig.ctx.store.load_grant(grant).await.unwrap().unwrap().row;

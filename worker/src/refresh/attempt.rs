@@ -232,6 +232,10 @@ impl Protocol {
                     let mut failure = Failure::refused(&refusal, class);
                     if class == Class::Operator {
                         failure.paused = self.pause(&claimed.row, &client, &refusal).await;
+                        if failure.paused.is_none() {
+                            // Refused with credentials that are old by now: again, with the new ones.
+                            failure.class = Class::Transient;
+                        }
                     }
                     failure
                 }

@@ -129,7 +129,10 @@ impl Protocol {
         if let Some(end) = row.expires_at {
             let now = claimed.moment.now(&*self.ctx.clock);
             let lead = (end > now).then(|| now.until(end));
-            metrics.refresh_landed(&row.provider, lead);
+            // Late is a miss of ours only if the provider was well: no attempt at this generation failed.
+            if lead.is_some() || (row.failures == 0 && !claimed.doubt) {
+                metrics.refresh_landed(&row.provider, lead);
+            }
         }
         if revoking {
             self.changed(grant).await;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use latchkey_domain::states::{AuthConfigStatus, GrantState};
-use latchkey_sandbox::{Counter, FaultKind};
+use latchkey_sandbox::{Counter, Fault, FaultKind, Target};
+use latchkey_store::{AuthConfigChange, NewCredentials};
 
 use super::{
     super::NotFresh,
@@ -185,4 +186,39 @@ async fn a_grant_without_a_refresh_token_ends_with_its_token() {
         1
     );
     assert_eq!(rig.count(Counter::TokenRequests), 0);
+}
+
+#[tokio::test]
+async fn credentials_that_were_replaced_meanwhile_pause_nothing() {
+    let rig = Rig::new(Kind::Steady).await;
+    let (process, grant) = (rig.process().await, rig.expired().await);
+    rig.sandbox.change(|s| s.token_hold_ms = 200).unwrap();
+    let refused = FaultKind::OauthError {
+        code: "invalid_client".to_owned(),
+    };
+    let refused = Fault::new(Target::Refresh, refused).after_acting();
+    rig.sandbox.fault(refused).unwrap();
+    let caller = tokio::spawn({
+        let process = process.clone();
+        async move { fresh(&process, grant).await }
+    });
+    rig.until(Counter::TokenRequests, 1).await;
+    let (row, store) = (rig.row(grant).await, &rig.ctx.store);
+    let (owner, id) = (row.partner_id, row.auth_config_id);
+    let old = store.get_auth_config(owner, id).await.unwrap().unwrap();
+    let change = AuthConfigChange {
+        credentials: Some(NewCredentials {
+            seen: old.version,
+            client_id: old.client_id,
+            client_secret: old.client_secret,
+        }),
+        ..AuthConfigChange::default()
+    };
+    let changed = store.update_auth_config(owner, id, &change, rig.ctx.now());
+    changed.await.unwrap().unwrap();
+    assert!(unavailable(caller.await.unwrap()) <= Duration::from_secs(1));
+    let config = store.get_auth_config(owner, id).await.unwrap().unwrap();
+    assert_eq!(config.status, AuthConfigStatus::Enabled);
+    rig.pass(1);
+    assert_eq!(fresh(&process, grant).await.unwrap().version, 2);
 }
