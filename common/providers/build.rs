@@ -4,7 +4,8 @@ use std::{env, fmt::Write as _, fs, io, path::Path};
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=catalog");
-    let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("catalog");
+    // Cargo runs this in the crate's folder, wherever the checkout is now.
+    let catalog = env::current_dir()?.join("catalog");
     let mut files = Vec::new();
     for entry in fs::read_dir(&catalog)? {
         let path = entry?.path();
