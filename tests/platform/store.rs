@@ -3,8 +3,13 @@
 
 use std::fs;
 
-use latchkey_tests::{Answer, Sandbox, Server, ServerOptions, until};
+use latchkey_tests::{
+    Answer, Sandbox, Server, ServerOptions,
+    process::{self, Said},
+    until,
+};
 use serde_json::json;
+use tokio::process::Command;
 
 async fn readiness(server: &Server) -> Answer {
     server
@@ -57,4 +62,70 @@ async fn a_full_disk_is_named_survived_and_loses_nothing() {
         .call("GET", "/sandbox/profile", "user-1", &[], None)
         .await;
     assert_eq!(profile.data()["sub"], "user-1");
+}
+
+/// Runs a command of the binary on a stopped server's data, behind mounts that it alone sees: `$0` is the
+/// directory.
+async fn behind(server: &Server, mounts: &str, arguments: &[&str]) -> Said {
+    let script = format!(r#"{mounts} && exec "$@" --data-dir "$0""#);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--map-root-user", "--mount", "sh", "-c", &script])
+        .arg(server.data_dir())
+        .arg(process::binary())
+        .args(arguments);
+    process::finish(command, &[], "").await
+}
+
+/// What `doctor` says of the store.
+fn of_the_store(said: &Said) -> serde_json::Value {
+    let lines = said
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let found = lines
+        .into_iter()
+        .find(|line: &serde_json::Value| line["check"] == "store");
+    found.unwrap_or_else(|| panic!("{said:?}"))
+}
+
+/// A store on a read-only mount: the doctor names it, and the server does not come up.
+#[tokio::test]
+async fn a_read_only_store_is_named_by_the_doctor_and_at_the_start() {
+    let mut server = Server::start(ServerOptions::default()).await;
+    server.stop().await;
+    let mounts = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0""#;
+    let doctor = behind(&server, mounts, &["doctor", "--json"]).await;
+    assert_eq!(doctor.code, 1, "{doctor:?}");
+    let found = of_the_store(&doctor);
+    assert_eq!(found["state"], "fail", "{found}");
+    assert!(found.to_string().contains("read-only"), "{found}");
+    let serve = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ];
+    let refused = behind(&server, mounts, &serve).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused.stderr.to_lowercase().contains("read-only"),
+        "{}",
+        refused.stderr
+    );
+}
+
+/// A store on a full disk: the doctor names it.
+#[tokio::test]
+async fn a_full_store_is_named_by_the_doctor() {
+    let mut server = Server::start(ServerOptions::default()).await;
+    server.stop().await;
+    let mounts = r#"cp -a "$0" "$0.copy" && mount -t tmpfs -o size=48m,mode=700 tmpfs "$0" && \
+        cp -a "$0.copy/." "$0" && ! head -c 64m /dev/zero >"$0/filler" 2>/dev/null"#;
+    let doctor = behind(&server, mounts, &["doctor", "--json"]).await;
+    assert_eq!(doctor.code, 1, "{doctor:?}");
+    let found = of_the_store(&doctor);
+    assert_eq!(found["state"], "fail", "{found}");
+    assert!(found.to_string().contains("full"), "{found}");
 }

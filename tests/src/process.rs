@@ -55,11 +55,7 @@ impl Child {
     /// Starts `latchkey` with these arguments and variables; no other `LATCHKEY_` variable is passed on.
     pub fn start(arguments: &[&str], variables: &[(String, String)]) -> Self {
         let mut command = Command::new(binary());
-        command
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(arguments);
         Self::spawn(command, variables)
     }
 
@@ -70,15 +66,7 @@ impl Child {
 
     /// Starts any command in the same way.
     pub fn spawn(mut command: Command, variables: &[(String, String)]) -> Self {
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LATCHKEY_")) {
-            command.env_remove(name);
-        }
-        command.env_remove("DATABASE_URL").env_remove("REDIS_URL");
-        command.envs(variables.iter().cloned()).kill_on_drop(true);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        prepare(&mut command, variables);
         let mut process = command.spawn().expect("the command starts");
         let stdin = process.stdin.take().expect("piped");
         let stdout = BufReader::new(process.stdout.take().expect("piped")).lines();
@@ -164,20 +152,30 @@ impl Said {
     }
 }
 
-/// Runs `latchkey` with these arguments to its end, with `input` on stdin.
-pub async fn run(arguments: &[&str], variables: &[(String, String)], input: &str) -> Said {
-    use tokio::io::AsyncWriteExt;
-    let mut command = Command::new(binary());
-    command
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+/// No setting of this process reaches a child but those given, its ends are piped, and it ends with its handle.
+fn prepare(command: &mut Command, variables: &[(String, String)]) {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LATCHKEY_")) {
         command.env_remove(name);
     }
     command.env_remove("DATABASE_URL").env_remove("REDIS_URL");
     command.envs(variables.iter().cloned()).kill_on_drop(true);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+}
+
+/// Runs `latchkey` with these arguments to its end, with `input` on stdin.
+pub async fn run(arguments: &[&str], variables: &[(String, String)], input: &str) -> Said {
+    let mut command = Command::new(binary());
+    command.args(arguments);
+    finish(command, variables, input).await
+}
+
+/// Runs any command to its end in the same way.
+pub async fn finish(mut command: Command, variables: &[(String, String)], input: &str) -> Said {
+    use tokio::io::AsyncWriteExt;
+    prepare(&mut command, variables);
     let mut process = command.spawn().expect("the command starts");
     let mut stdin = process.stdin.take().expect("piped");
     // A command that asks nothing may be gone before it is told.

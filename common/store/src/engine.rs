@@ -70,6 +70,7 @@ impl Engine {
             Dialect::Sqlite => {
                 // One connection beside the pools comes first: it makes the file, switches it to the
                 // write-ahead log, and says at once what is wrong, where a pool would go on trying.
+                may_write(&config.url)?;
                 try_once(&config.url, sqlite_setup(false)).await?;
                 let write = connect(&config.url, 1, sqlite_setup(false)).await?;
                 let read = connect(&config.url, config.connections, sqlite_setup(true)).await?;
@@ -218,6 +219,27 @@ fn cannot_open(url: &str, source: sqlx::Error) -> StoreError {
             source,
         },
         known => known,
+    }
+}
+
+/// Tells a file that may not be written, or lies on a read-only mount, from one that is broken: SQLite says
+/// "unable to open" to both, because it cannot make the files beside it. A file that is not there is left to
+/// SQLite.
+fn may_write(url: &str) -> Result<()> {
+    let path = url.trim_start_matches("sqlite://");
+    let path = path.split('?').next().unwrap_or(path);
+    match std::fs::OpenOptions::new().write(true).open(path) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Err(StoreError::ReadOnly {
+                source: std::sync::Arc::new(sqlx::Error::Io(error)),
+            })
+        }
+        _ => Ok(()),
     }
 }
 
