@@ -1,7 +1,8 @@
 //! The command line of Latchkey. Each command is one file in `commands/`; what they share stands beside it:
 //! how the operator's side is reached ([`operator`]), where settings come from ([`settings`]), how credentials
 //! are read ([`credentials`]), how a failure is told ([`failure`]), and the larger walks: [`serving`] (all
-//! roles in one process), [`doctor`] (what may be wrong) and [`demo`] (the main job once, from outside).
+//! roles in one process), [`doctor`] (what may be wrong), [`demo`] (the main job once, from outside) and [`bench`]
+//! (how fast the parts are).
 //!
 //! What a program reads goes to stdout; everything else goes to stderr. Exit 0: done, 1: failed, 2: asked
 //! wrongly.
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod bench;
 mod commands;
 mod credentials;
 mod demo;

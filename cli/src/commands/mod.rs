@@ -1,6 +1,7 @@
 //! The commands, one a file: its arguments, its examples, and what it does.
 
 mod auth_config;
+mod bench;
 mod demo;
 mod doctor;
 mod keys;
@@ -45,6 +46,8 @@ enum Command {
     #[command(subcommand)]
     AuthConfig(auth_config::Command),
     Migrate(migrate::Arguments),
+    #[command(subcommand)]
+    Bench(bench::Command),
     Doctor(doctor::Arguments),
     Version(version::Arguments),
 }
@@ -59,6 +62,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Keys(command) => keys::run(command).await,
         Command::AuthConfig(command) => auth_config::run(command).await,
         Command::Migrate(arguments) => migrate::run(arguments).await,
+        Command::Bench(command) => bench::run(command).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,
         Command::Version(arguments) => version::run(&arguments),
     }

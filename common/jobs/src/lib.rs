@@ -6,6 +6,7 @@
 //! job that runs twice finds its row claimed. So handlers always tell the queue "done"; attempts, back-off
 //! and dead letters live in rows (`jobs` in the store).
 
+pub mod bench;
 pub mod frame;
 pub mod job;
 pub mod kinds;

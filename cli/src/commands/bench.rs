@@ -1,0 +1,18 @@
+//! `latchkey bench <what>`: how fast the parts are on this machine. Each measurement is one file of
+//! [`crate::bench`].
+
+use clap::Subcommand;
+
+use crate::bench;
+
+/// Measure how fast the parts are on this machine, and say how busy it was
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Queue(bench::queue::Arguments),
+}
+
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Queue(arguments) => bench::queue::run(arguments).await,
+    }
+}
