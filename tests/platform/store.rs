@@ -1,5 +1,5 @@
-//! A store that is full: readiness says so and what to do, the API answers 503, nothing is lost, and it goes
-//! on when there is room again.
+//! A store that is full or may not be written: readiness says so and what to do, the API answers 503, nothing is
+//! lost, and it goes on when there is room again.
 
 use std::fs;
 
@@ -62,6 +62,40 @@ async fn a_full_disk_is_named_survived_and_loses_nothing() {
         .call("GET", "/sandbox/profile", "user-1", &[], None)
         .await;
     assert_eq!(profile.data()["sub"], "user-1");
+}
+
+/// A volume that refuses every write, as one does that the kernel has remounted read-only after an error.
+#[tokio::test]
+async fn a_volume_that_refuses_writes_is_named_survived_and_loses_nothing() {
+    let sandbox = Sandbox::start(&[]).await;
+    let server = Server::start(ServerOptions::default().taking_file_limits()).await;
+    server.sandbox_config(&sandbox).await;
+    let partner = server.partner("test").await;
+    let account = partner.connected("user-1").await;
+
+    server.file_limit(Some(0));
+    let refusing = until("a store that refuses writes", || async {
+        let ready = readiness(&server).await;
+        (ready.status == 503).then_some(ready)
+    })
+    .await;
+    assert!(
+        refusing.text().contains("read-only") && refusing.text().contains("mount"),
+        "{}",
+        refusing.text()
+    );
+    let body = json!({ "external_id": "user-2" });
+    let refused = partner.send("POST", "/accounts", Some(body.clone())).await;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(!refused.header("retry-after").is_empty());
+
+    server.file_limit(None);
+    until("a store that takes writes", || async {
+        (readiness(&server).await.status == 200).then_some(())
+    })
+    .await;
+    partner.send("POST", "/accounts", Some(body)).await.data();
+    assert_eq!(partner.integration(&account).await["status"], "active");
 }
 
 /// Runs a command of the binary on a stopped server's data, behind mounts that it alone sees: `$0` is the

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 
 use crate::{Child, Http, Partner, Sandbox, process};
@@ -14,6 +14,8 @@ pub struct ServerOptions {
     pub variables: Vec<(String, String)>,
     /// A disk of its own of this size for the data directory (Linux): seen by the server alone.
     pub disk: Option<&'static str>,
+    /// Whether a file that may not grow is an error to it rather than its end (`Server::file_limit`).
+    pub takes_file_limits: bool,
 }
 
 impl ServerOptions {
@@ -29,6 +31,13 @@ impl ServerOptions {
     #[must_use]
     pub fn on_a_disk_of(mut self, size: &'static str) -> Self {
         self.disk = Some(size);
+        self
+    }
+
+    /// A server whose files can be forbidden to grow.
+    #[must_use]
+    pub fn taking_file_limits(mut self) -> Self {
+        self.takes_file_limits = true;
         self
     }
 
@@ -134,6 +143,17 @@ impl Server {
         self.process.ended().await
     }
 
+    /// From now on no file that it writes may be longer than this many bytes; none is a limit no more.
+    /// The kernel then refuses its writes as it does those to a broken or read-only volume.
+    pub fn file_limit(&self, bytes: Option<u64>) {
+        let id = i32::try_from(self.process.id()).expect("a process id");
+        let limit = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        prlimit(Pid::from_raw(id), Resource::Fsize, limit).expect("its limits are ours to set");
+    }
+
     /// Runs a command of the binary beside this server, `--json` added; its output.
     pub async fn command(&self, arguments: &[&str], input: &str) -> process::Said {
         let directory = self.data_dir().display().to_string();
@@ -226,6 +246,7 @@ async fn bring_up(directory: &tempfile::TempDir, options: &ServerOptions) -> (Ch
     ];
     variables.extend(options.variables.iter().cloned());
     let mut process = match options.disk {
+        None if options.takes_file_limits => Child::spawn(taking_file_limits(), &variables),
         None => Child::start(&["serve", "--until-eof"], &variables),
         Some(size) => Child::spawn(on_a_disk(size, &data), &variables),
     };
@@ -246,6 +267,14 @@ fn on_a_disk(size: &str, data: &Path) -> tokio::process::Command {
         .args(["--map-root-user", "--mount", "sh", "-c", script, size])
         .arg(data)
         .arg(process::binary());
+    command
+}
+
+/// The server without the signal that a file limit sends: a refused write is an error then (setrlimit(2)).
+fn taking_file_limits() -> tokio::process::Command {
+    let mut command = tokio::process::Command::new("sh");
+    let script = r#"trap '' XFSZ && exec "$0" serve --until-eof"#;
+    command.args(["-c", script]).arg(process::binary());
     command
 }
 

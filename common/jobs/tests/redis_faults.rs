@@ -160,7 +160,10 @@ async fn broken_connections_neither_end_a_worker_nor_repeat_a_job() {
                 at_work.fetch_add(1, Ordering::SeqCst) < 8,
                 "more than may be at work"
             );
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            // Long enough at work for the others to come in beside it.
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
             at_work.fetch_sub(1, Ordering::SeqCst);
             tell.send(usize::try_from(job.id.as_u128()).unwrap())
                 .unwrap();

@@ -319,11 +319,13 @@ pub(crate) fn meaning(error: &sqlx::Error) -> Meaning {
             _ => Meaning::Other,
         };
     }
-    // The primary code is the low byte. 4874: the write-ahead log's index could not grow.
-    match code
-        .parse::<u32>()
-        .map(|code| if code == 4874 { 13 } else { code & 0xff })
-    {
+    // The primary code is the low byte, but for two: 4874 says that the write-ahead log's index could not grow,
+    // 778 that the volume refused a write (one that went read-only under an open file).
+    match code.parse::<u32>().map(|code| match code {
+        4874 => 13,
+        778 => 8,
+        code => code & 0xff,
+    }) {
         Ok(13) => Meaning::Full,
         Ok(8) => Meaning::ReadOnly,
         Ok(5 | 6) => Meaning::Again,

@@ -31,7 +31,9 @@ pub enum StoreError {
         source: Arc<sqlx::Error>,
     },
     /// The store may not be written.
-    #[error("the store is read-only: check the permissions of its files and the mount")]
+    #[error(
+        "the store is read-only, or its volume refuses writes: check the permissions of its files, the mount and the kernel's log"
+    )]
     ReadOnly {
         /// What the engine said.
         #[source]
