@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use latchkey_domain::{
     AuthConfigId, ConnectionId, GrantId, ManualClock, PartnerId, SeededEntropy, Timestamp,
-    states::ConnectionStatus,
+    states::{AuthConfigStatus, ConnectionStatus},
 };
 use latchkey_runtime::{Config, Context, Stopper};
-use latchkey_store::{Connection, ConnectionRow, JsonMap, NewConnection};
+use latchkey_store::{AuthConfigRow, Connection, ConnectionRow, JsonMap, NewConnection};
 use regex::Regex;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -64,13 +64,39 @@ impl TestApi {
         let entropy = Arc::new(SeededEntropy::new(7));
         let ctx = Context::open(config, Arc::clone(&clock) as _, entropy, Stopper::new());
         let api = Arc::new(Api::new(ctx.await.unwrap()));
-        Self {
+        let made = Self {
             public: router::public_router(&api),
             admin: router::admin_router(&api),
             api,
             clock,
             _dir: dir,
-        }
+        };
+        let address = &sandbox_client()["params"]["base_url"];
+        made.register_sandbox(address.as_str().unwrap()).await;
+        made
+    }
+
+    /// A config of the operator's, in use by nobody, which makes a sandbox's address known to the partners' ones.
+    pub(crate) async fn register_sandbox(&self, address: &str) {
+        let now = self.api.ctx.now();
+        // Not the API's own randomness: what a test makes shall not depend on this row.
+        let entropy = SeededEntropy::new(address.bytes().map(u64::from).sum());
+        let row = AuthConfigRow {
+            id: AuthConfigId::new(now, &entropy),
+            partner_id: PartnerId::OPERATOR,
+            name: "Sandbox".to_owned(),
+            provider: "sandbox".to_owned(),
+            client_id: "client".to_owned(),
+            client_secret: None,
+            scopes: Vec::new(),
+            params: json!({"base_url": address}).as_object().unwrap().clone(),
+            status: AuthConfigStatus::Disabled,
+            status_reason: None,
+            version: 0,
+            created_at: now,
+            updated_at: now,
+        };
+        self.api.ctx.store.insert_auth_config(&row).await.unwrap();
     }
 
     /// Moves time.

@@ -46,6 +46,7 @@ impl Walk {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (clock, entropy) = (api.api.ctx.clock.clone(), api.api.ctx.entropy.clone());
         let sandbox = Sandbox::start(SandboxConfig::default(), listener, clock, entropy).unwrap();
+        api.register_sandbox(sandbox.base_url()).await;
         let partner = api.partner("Acme").await;
         let config = json!({
             "provider": "sandbox", "client_id": "sandbox-client", "client_secret": "sandbox-secret",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 
-use super::{AuthConfig, NewAuthConfig, make};
+use super::{AuthConfig, NewAuthConfig, make, only_registered_addresses};
 use crate::{
     audit,
     auth::Partner,
@@ -25,6 +25,7 @@ pub(crate) async fn create_auth_config(
     Body(body): Body<NewAuthConfig>,
 ) -> Result<Reply<AuthConfig>> {
     partner.may_reach(&body.provider)?;
+    only_registered_addresses(&api, &body).await?;
     let made = make(&api, partner.id, body).await?;
     audit::by_partner(&api, &partner, id, "auth_config.create", &made.id).await;
     Ok(Reply(made))
@@ -108,6 +109,7 @@ mod tests {
             ("params", json!({"base_url": ["http://127.0.0.1:1"]})),
             ("params", json!({"bse_url": "http://127.0.0.1:1"})),
             ("params", json!({})),
+            ("params", json!({"base_url": "http://127.0.0.1:5432"})),
             ("secret", json!("x")),
         ] {
             let mut body = sandbox_client();
@@ -126,6 +128,7 @@ mod tests {
         params.base_url must be a text or a number
         params: 'bse_url' is not a parameter of this provider
         params: 'base_url' is required for this provider
+        params.base_url must be an address that the operator has registered (latchkey auth-config create)
         secret: unknown field `secret`, expected one of `provider`, `client_id`, `client_secret`, `scopes`, `params`, `name`
         ");
     }

@@ -13,6 +13,8 @@ use latchkey_providers::Provider;
 use latchkey_store::{AuthConfigChange, AuthConfigRow, JsonMap};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use url::Url;
 use utoipa::ToSchema;
 
 use crate::{
@@ -191,6 +193,37 @@ pub(crate) async fn make(api: &Api, owner: PartnerId, new: NewAuthConfig) -> Res
     };
     api.ctx.store.insert_auth_config(&row).await?;
     Ok(AuthConfig::of(api, row))
+}
+
+/// Checks a partner's own parameters: plain http is spoken to the operator's egress list alone, where other
+/// servers than the meant one may listen. So a partner names no such address that the operator has not
+/// registered, in a config of its own for that provider.
+pub(crate) async fn only_registered_addresses(api: &Api, new: &NewAuthConfig) -> Result<()> {
+    let params = check_new(provider(api, &new.provider)?, new)?;
+    let addresses: Vec<_> = params.iter().filter(|(_, v)| plain_http(v)).collect();
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let store = &api.ctx.store;
+    let operators = store.list_auth_configs(PartnerId::OPERATOR).await?;
+    let registered = |name: &str, address: &Value| {
+        let mut known = operators.iter().filter(|row| row.provider == new.provider);
+        known.any(|row| row.params.get(name) == Some(address))
+    };
+    let mut checks = Checks::default();
+    for (name, address) in addresses {
+        let says =
+            "must be an address that the operator has registered (latchkey auth-config create)";
+        checks.require(registered(name, address), &format!("params.{name}"), says);
+    }
+    checks.finish()
+}
+
+fn plain_http(value: &Value) -> bool {
+    let Some(text) = value.as_str() else {
+        return false;
+    };
+    Url::parse(text).is_ok_and(|url| url.scheme() == "http")
 }
 
 /// Lists an owner's configs, of one provider if it is named.
