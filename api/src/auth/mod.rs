@@ -54,6 +54,19 @@ impl Partner {
             ),
         ))
     }
+
+    /// Refuses a test key to change `what`, which live keys' users meet too.
+    pub(crate) fn may_change(&self, what: &str) -> Result<(), ApiError> {
+        if self.mode == KeyMode::Live {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            Code::TestKeyOnlySandbox,
+            format!(
+                "A test key does not change {what}, which live users meet too. Use a live key."
+            ),
+        ))
+    }
 }
 
 /// Who sent a request, found before it is routed.

@@ -12,12 +12,16 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
 };
 use latchkey_domain::{plan::Plan, refresh::Timings};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
 /// The shipped settings file: the one place where defaults stand.
 pub const DEFAULTS: &str = include_str!("../../../deploy/config/latchkey.toml");
+
+/// Characters of an operator token that somebody chose, at least: 128 bits as hexadecimal digits. The token may
+/// do everything.
+const OPERATOR_TOKEN: usize = 32;
 
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
@@ -290,6 +294,13 @@ impl Config {
                 "is needed when 'listen' is not a loopback address: the https origin that browsers see",
             );
         }
+        let length = |token: &SecretString| token.expose_secret().len();
+        if self.operator_token.as_ref().map_or(OPERATOR_TOKEN, length) < OPERATOR_TOKEN {
+            return wrong(
+                "operator_token",
+                "must be at least 32 characters: it may do everything (openssl rand -hex 16 makes one)",
+            );
+        }
         if self.refresh.timeout >= self.refresh.lease {
             return wrong("refresh.timeout_ms", "must be less than refresh.lease_ms");
         }
@@ -468,6 +479,7 @@ mod tests {
             ),
             (vec![("listen", "0.0.0.0:8080")], "public_url"),
             (vec![("database_url", "postgres://x")], "database_url"),
+            (vec![("operator_token", "hunter2")], "operator_token"),
         ] {
             let error = load(&flags).unwrap_err();
             assert!(

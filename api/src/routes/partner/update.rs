@@ -70,6 +70,7 @@ pub(crate) async fn update_partner(
     Id(id): Id,
     Body(body): Body<UpdatePartner>,
 ) -> Result<Reply<Profile>> {
+    partner.may_change("your profile")?;
     let change = body.into_change()?;
     let row = api
         .ctx
@@ -112,6 +113,24 @@ mod tests {
         assert_eq!(cleared["contact_email"], json!(null));
         assert_eq!(cleared["use_case"], "Calendars.\nAnd mail.");
         assert_eq!(acme.client.get("/api/v1/partner").await.data(), cleared);
+    }
+
+    #[tokio::test]
+    async fn a_test_key_changes_nothing_that_live_users_meet() {
+        let api = TestApi::new().await;
+        let acme = api.partner("Acme").await;
+        let made = acme
+            .client
+            .post("/api/v1/partner/keys", json!({"mode": "test"}));
+        let key = made.await.data()["key"].as_str().unwrap().to_owned();
+        let test = api.anyone().with("x-api-key", &key);
+        let change = test.patch("/api/v1/partner", json!({"company": "Evil"}));
+        assert_eq!(change.await.code(), "TEST_KEY_ONLY_SANDBOX");
+        let urls = json!({"redirect_urls": ["https://evil.example/cb"]});
+        let replaced = test.put("/api/v1/partner/redirect_urls", urls);
+        assert_eq!(replaced.await.code(), "TEST_KEY_ONLY_SANDBOX");
+        let profile = acme.client.get("/api/v1/partner").await.data();
+        assert_eq!(profile["company"], "Acme");
     }
 
     #[tokio::test]

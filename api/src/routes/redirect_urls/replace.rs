@@ -24,6 +24,7 @@ pub(crate) async fn replace_redirect_urls(
     Id(id): Id,
     Body(body): Body<RedirectUrls>,
 ) -> Result<Reply<RedirectUrls>> {
+    partner.may_change("your redirect URLs")?;
     let mut checks = Checks::default();
     check_urls(&mut checks, &body.redirect_urls);
     checks.finish()?;
