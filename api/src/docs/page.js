@@ -10,6 +10,12 @@ function element(name, text, ...children) {
   return made;
 }
 
+/** A description: what stands in backticks is code, the rest plain text. */
+function prose(name, text) {
+  const parts = (text || "").split("`");
+  return element(name, "", ...parts.map((part, i) => (i % 2 ? element("code", part) : part)));
+}
+
 /** Follows references and joins `allOf` into one object schema. */
 function resolve(doc, schema) {
   if (!schema) return {};
@@ -52,7 +58,7 @@ function example(doc, schema, depth = 0) {
 function table(rows) {
   const body = rows.map(([name, type, needed, about]) =>
     element("tr", "", element("td", "", element("code", name)), element("td", type),
-      element("td", needed ? "required" : ""), element("td", about || "")));
+      element("td", needed ? "required" : ""), prose("td", about)));
   return element("table", "", element("tbody", "", ...body));
 }
 
@@ -87,7 +93,7 @@ function curl(doc, method, path, operation) {
 
 function operationBody(doc, method, path, operation) {
   const parts = [];
-  if (operation.description) parts.push(element("p", operation.description));
+  if (operation.description) parts.push(prose("p", operation.description));
   if (operation.parameters?.length) {
     parts.push(element("h3", "Parameters"), table(operation.parameters.map((p) =>
       [`${p.name} (${p.in})`, typeName(resolve(doc, p.schema)), p.required, p.description])));
@@ -98,7 +104,7 @@ function operationBody(doc, method, path, operation) {
   for (const [status, response] of Object.entries(operation.responses)) {
     const schema = jsonSchema(response);
     parts.push(element("h3", `Answer ${status}`));
-    if (response.description) parts.push(element("p", response.description));
+    if (response.description) parts.push(prose("p", response.description));
     if (schema) parts.push(json(example(doc, schema)));
   }
   return parts;
@@ -120,7 +126,7 @@ function operationCard(doc, method, path, operation) {
 }
 
 function render(doc) {
-  document.getElementById("about").textContent = doc.info.description || "";
+  document.getElementById("about").replaceChildren(...prose("p", doc.info.description).childNodes);
   const groups = new Map();
   for (const [path, item] of Object.entries(doc.paths)) {
     for (const method of METHODS.filter((m) => item[m])) {
