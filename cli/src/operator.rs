@@ -1,6 +1,6 @@
 //! The operator's side, reached in one of two ways: beside a running server through its admin port, or
-//! without one by opening the data directory. Both end in the same routes of the API crate, so a command
-//! cannot tell which it was.
+//! without one by opening the data directory. In a fleet, whose database is open to every process, it is
+//! always the second. Both end in the same routes of the API crate, so a command cannot tell which it was.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -39,14 +39,14 @@ pub(crate) enum Operator {
         /// Its admin port and token.
         run: RunFile,
     },
-    /// None does; this process holds the directory.
+    /// None does, and this process holds the directory; or none is needed.
     Local {
         /// The same routes, in this process.
         routes: Router,
         /// What they work with.
         context: Box<Context>,
         /// The lock.
-        _dir: DataDir,
+        _dir: Option<DataDir>,
     },
 }
 
@@ -56,10 +56,13 @@ impl Operator {
     /// # Errors
     /// When the directory is held by something that does not answer, or does not open.
     pub(crate) async fn open(config: Config) -> anyhow::Result<Self> {
+        if config.is_fleet() {
+            return Self::local(config, None).await;
+        }
         let mut looks = PATIENCE.as_millis() / LOOK_EVERY.as_millis();
         loop {
             let held = match DataDir::lock(&config.data_dir) {
-                Ok(dir) => return Self::local(config, dir).await,
+                Ok(dir) => return Self::local(config, Some(dir)).await,
                 Err(held @ StartError::InUse { .. }) => held,
                 Err(error) => return Err(error.into()),
             };
@@ -74,9 +77,11 @@ impl Operator {
         }
     }
 
-    async fn local(config: Config, dir: DataDir) -> anyhow::Result<Self> {
+    async fn local(config: Config, dir: Option<DataDir>) -> anyhow::Result<Self> {
         // Asked in another directory than the server's, a command would otherwise answer of an empty store.
-        if !dir.path().join("latchkey.db").exists() {
+        if let Some(dir) = &dir
+            && !dir.path().join("latchkey.db").exists()
+        {
             note(&format!(
                 "No server runs on {}, and nothing was there: a new store is made. If your server uses another \
                  directory, name it with --data-dir.",

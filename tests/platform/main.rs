@@ -1,5 +1,6 @@
 //! Whole-platform tests: the real binary, real sockets, real processes. One program for all of them, so that
-//! it is linked once. `tests/run --full` sets LATCHKEY_TEST_FULL and with it the large counts.
+//! it is linked once. Every test runs on both engines (`latchkey_tests::engine`), but for those in `embedded_only`
+//! and `fleet_only`. `tests/run --full` sets LATCHKEY_TEST_FULL and with it the large counts.
 
 #![expect(clippy::unwrap_used, reason = "a failure is a panic")]
 
@@ -9,11 +10,12 @@ mod calls;
 mod commands;
 mod connect;
 mod crash;
+mod embedded_only;
+mod fleet_only;
 mod peer;
 mod refresh;
 mod secrets;
 mod stop;
-mod store;
 
 /// A count: the small one, or the large one under `tests/run --full`.
 fn count(small: usize, full: usize) -> usize {

@@ -1,7 +1,7 @@
-//! Stops: what is in flight is finished, then the process ends with 0. And one process at a time.
+//! Stops: what is in flight is finished, then the process ends with 0.
 
 use futures::future::join_all;
-use latchkey_tests::{Sandbox, Server, ServerOptions, run};
+use latchkey_tests::{Sandbox, Server, ServerOptions};
 
 /// SIGTERM with 50 one-second calls in flight: 50 answers, exit 0.
 #[tokio::test]
@@ -24,36 +24,4 @@ async fn sigterm_answers_what_is_in_flight() {
     let answers = calls.await.unwrap();
     assert_eq!(answers.iter().filter(|a| a.status == 200).count(), 50);
     assert!(!server.data_dir().join("run.json").exists());
-}
-
-/// A second server on the same directory is refused, by name, and the first goes on.
-#[tokio::test]
-async fn a_second_process_on_one_directory_is_refused() {
-    let server = Server::start(ServerOptions::default()).await;
-    let directory = server.data_dir().display().to_string();
-    let second = run(
-        &[
-            "serve",
-            "--data-dir",
-            &directory,
-            "--listen",
-            "127.0.0.1:0",
-            "--admin-listen",
-            "127.0.0.1:0",
-        ],
-        &[],
-        "",
-    )
-    .await;
-    assert_eq!(second.code, 1, "{second:?}");
-    assert!(
-        second.stderr.contains(&directory) && second.stderr.contains("in use"),
-        "{}",
-        second.stderr
-    );
-    let health = server
-        .http
-        .send("GET", &format!("{}/api/v1/health", server.url), &[], None)
-        .await;
-    assert_eq!(health.status, 200);
 }

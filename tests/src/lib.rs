@@ -9,6 +9,7 @@
 )]
 
 pub mod browser;
+pub mod engine;
 pub mod http;
 pub mod partner;
 pub mod poll;
@@ -17,6 +18,7 @@ pub mod sandbox;
 pub mod server;
 
 pub use browser::Browser;
+pub use engine::{Engine, Fleet};
 pub use http::{Answer, Http};
 pub use partner::Partner;
 pub use poll::until;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::Value;
 
-use crate::{Child, Http, Partner, Sandbox, process};
+use crate::{Child, Engine, Fleet, Http, Partner, Sandbox, process};
 
 /// How a server is started.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,8 @@ pub struct ServerOptions {
     pub disk: Option<&'static str>,
     /// Whether a file that may not grow is an error to it rather than its end (`Server::file_limit`).
     pub takes_file_limits: bool,
+    /// The roles of the process; none are all.
+    pub roles: Vec<&'static str>,
 }
 
 impl ServerOptions {
@@ -38,6 +40,13 @@ impl ServerOptions {
     #[must_use]
     pub fn taking_file_limits(mut self) -> Self {
         self.takes_file_limits = true;
+        self
+    }
+
+    /// Only this role; repeat for several. For the fleet.
+    #[must_use]
+    pub fn role(mut self, role: &'static str) -> Self {
+        self.roles.push(role);
         self
     }
 
@@ -78,25 +87,42 @@ pub struct Server {
     pub http: Http,
     directory: tempfile::TempDir,
     options: ServerOptions,
+    /// What it shares with other processes, on that engine.
+    pub fleet: Option<Fleet>,
 }
 
 impl Server {
-    /// Starts a server in a fresh directory.
+    /// Starts a server in a fresh directory, on the engine under test.
     pub async fn start(options: ServerOptions) -> Self {
-        Self::start_in(tempfile::tempdir().expect("a directory"), options).await
+        let fleet = match Engine::under_test() {
+            Engine::Embedded => None,
+            Engine::Fleet => Some(Fleet::start().await),
+        };
+        Self::bring_up(options, fleet).await
     }
 
-    /// Starts a server on a directory.
-    pub async fn start_in(directory: tempfile::TempDir, options: ServerOptions) -> Self {
+    /// Starts another process of a fleet, with a directory of its own.
+    pub async fn join(fleet: &Fleet, options: ServerOptions) -> Self {
+        Self::bring_up(options, Some(fleet.clone())).await
+    }
+
+    async fn bring_up(mut options: ServerOptions, fleet: Option<Fleet>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        if let Some(fleet) = &fleet {
+            // What the test asked for comes after it, and wins.
+            let variables = fleet.variables_of(&options.roles);
+            options.variables.splice(0..0, variables);
+        }
         let (process, run) = bring_up(&directory, &options).await;
         Self {
-            url: text(&run, "public_url"),
+            url: listen(&options).unwrap_or_else(|| text(&run, "public_url")),
             admin: text(&run, "admin_url"),
             operator_token: text(&run, "operator_token"),
             process,
             http: Http::new(),
             directory,
             options,
+            fleet,
         }
     }
 
@@ -159,7 +185,12 @@ impl Server {
         let directory = self.data_dir().display().to_string();
         let mut all = arguments.to_vec();
         all.extend(["--data-dir", &directory, "--json"]);
-        process::run(&all, &[], input).await
+        // On the embedded engine the server does what the command asks, with its own settings.
+        let variables = match self.fleet {
+            Some(_) => settings(&self.options, &self.data_dir()),
+            None => Vec::new(),
+        };
+        process::run(&all, &variables, input).await
     }
 
     /// Makes a partner on this plan and its first key.
@@ -227,12 +258,21 @@ impl Server {
     }
 }
 
+/// Where a process listens that was told so.
+fn listen(options: &ServerOptions) -> Option<String> {
+    let told = options.variables.iter().rev();
+    let (_, address) = told
+        .into_iter()
+        .find(|(name, _)| name == "LATCHKEY_LISTEN")?;
+    Some(format!("http://{address}"))
+}
+
 fn text(run: &Value, name: &str) -> String {
     run[name].as_str().expect("run.json names it").to_owned()
 }
 
-async fn bring_up(directory: &tempfile::TempDir, options: &ServerOptions) -> (Child, Value) {
-    let data = directory.path().join("data");
+/// The settings of a process.
+fn settings(options: &ServerOptions, data: &Path) -> Vec<(String, String)> {
     let mut variables = vec![
         ("LATCHKEY_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
         ("LATCHKEY_ADMIN_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
@@ -245,9 +285,19 @@ async fn bring_up(directory: &tempfile::TempDir, options: &ServerOptions) -> (Ch
         ("RUST_LOG".to_owned(), "info".to_owned()),
     ];
     variables.extend(options.variables.iter().cloned());
+    variables
+}
+
+async fn bring_up(directory: &tempfile::TempDir, options: &ServerOptions) -> (Child, Value) {
+    let data = directory.path().join("data");
+    let variables = settings(options, &data);
     let mut process = match options.disk {
         None if options.takes_file_limits => Child::spawn(taking_file_limits(), &variables),
-        None => Child::start(&["serve", "--until-eof"], &variables),
+        None => {
+            let mut arguments = vec!["serve", "--until-eof"];
+            arguments.extend(options.roles.iter().flat_map(|role| ["--role", role]));
+            Child::start(&arguments, &variables)
+        }
         Some(size) => Child::spawn(on_a_disk(size, &data), &variables),
     };
     // The first screen is printed when everything listens and run.json is there.

@@ -1,4 +1,4 @@
-//! `latchkey serve`: all roles in this process, until a signal.
+//! `latchkey serve`: the roles of this process, until a signal.
 
 use clap::{Args, ValueEnum};
 use latchkey_runtime::Role;
@@ -10,7 +10,9 @@ Examples:
   latchkey serve                                      all roles, http://127.0.0.1:8080
   latchkey serve --sandbox                            with a provider to try against
   latchkey serve --data-dir /var/lib/latchkey --public-url https://keys.example.com
-  latchkey serve --catalog-dir ./providers            with providers of your own";
+  latchkey serve --catalog-dir ./providers            with providers of your own
+  latchkey serve --role worker                        one role of a fleet (DATABASE_URL and REDIS_URL are set)
+  latchkey serve --role api --role scheduler          two of them";
 
 /// Serve the API, the worker and the scheduler until Ctrl-C or SIGTERM
 #[derive(Args, Clone, Debug)]
@@ -52,16 +54,20 @@ enum RoleName {
     Api,
     Worker,
     Scheduler,
+    All,
 }
 
-impl From<RoleName> for Role {
-    fn from(name: RoleName) -> Self {
-        match name {
-            RoleName::Api => Self::Api,
-            RoleName::Worker => Self::Worker,
-            RoleName::Scheduler => Self::Scheduler,
-        }
-    }
+/// The roles that were named, each once; all if none was.
+fn roles(named: &[RoleName]) -> Vec<Role> {
+    let is_named = |role: &Role| {
+        let name = match role {
+            Role::Api => RoleName::Api,
+            Role::Worker => RoleName::Worker,
+            Role::Scheduler => RoleName::Scheduler,
+        };
+        named.is_empty() || named.contains(&RoleName::All) || named.contains(&name)
+    };
+    Role::ALL.into_iter().filter(is_named).collect()
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -70,20 +76,34 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         ("admin_listen", arguments.admin_listen),
         ("public_url", arguments.public_url),
     ])?;
-    let all = RoleName::value_variants();
-    let chosen = &arguments.roles;
-    if !config.is_fleet() && !chosen.is_empty() && !all.iter().all(|role| chosen.contains(role)) {
+    let roles = roles(&arguments.roles);
+    if !config.is_fleet() && roles != Role::ALL {
         return Err(asked_wrongly(
             "the embedded engine's queue lives in this process, so it runs all roles or none: leave --role \
              out, or set DATABASE_URL and REDIS_URL for the fleet",
         ));
     }
-    let roles = if chosen.is_empty() { all } else { chosen };
     serving::serve(serving::Plan {
         config,
-        roles: roles.iter().map(|role| Role::from(*role)).collect(),
+        roles,
         sandbox: arguments.sandbox.then_some(arguments.sandbox_listen),
         until_eof: arguments.until_eof,
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_add_up_in_any_order() {
+        let role = |names: &[RoleName]| roles(names);
+        assert_eq!(role(&[]), Role::ALL);
+        assert_eq!(role(&[RoleName::All, RoleName::Api]), Role::ALL);
+        assert_eq!(
+            role(&[RoleName::Scheduler, RoleName::Api, RoleName::Api]),
+            [Role::Api, Role::Scheduler]
+        );
+    }
 }

@@ -1,4 +1,4 @@
-//! `serve`: the roles of the embedded engine in one process, how they come up, and how they go down.
+//! `serve`: the roles of this process, how they come up, and how they go down.
 //!
 //! A stop has two steps. First nothing new comes in: the API answers what it has, the scheduler ends,
 //! `/readyz` says 503. When every caller has an answer, the workers finish; work that must not be cut (a

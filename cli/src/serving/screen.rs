@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, path::Path};
 
-use latchkey_runtime::{Config, RunFile, context::key_file};
+use latchkey_runtime::{Config, Role, RunFile, context::key_file};
 
 use crate::output::{self, Paint};
 
@@ -12,6 +12,8 @@ pub(crate) struct Screen<'a> {
     pub(crate) run: &'a RunFile,
     /// Its settings.
     pub(crate) config: &'a Config,
+    /// What this process does.
+    pub(crate) roles: &'a [Role],
     /// Whether this start made the key file.
     pub(crate) new_key: bool,
     /// The simulated provider's URL and its auth config.
@@ -23,7 +25,7 @@ pub(crate) fn show(screen: &Screen<'_>) -> anyhow::Result<()> {
     let Screen { run, config, .. } = screen;
     tracing::info!(
         listen = %config.listen, admin = %config.admin_listen, public_url = run.public_url,
-        data_dir = %config.data_dir.display(), sandbox = screen.sandbox.map(|(url, _)| url),
+        data_dir = %config.data_dir.display(), engine = engine(config), roles = names(screen.roles), sandbox = screen.sandbox.map(|(url, _)| url),
         "serving"
     );
     let program = std::env::args()
@@ -39,22 +41,30 @@ fn text(screen: &Screen<'_>, program: &str, paint: Paint) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "  {name:<9} {value:<30} {}", paint.dim(words));
     };
-    row("API", &run.public_url, "what partners call");
-    row(
-        "Docs",
-        &format!("{}/docs", run.public_url),
-        "every endpoint; the same as JSON at /api/v1/openapi.json",
-    );
-    row(
-        "Admin",
-        &run.admin_url,
-        "metrics, health, the operator's routes; never expose it",
-    );
-    row(
-        "Data",
-        &config.data_dir.display().to_string(),
-        "SQLite store, journals",
-    );
+    let serves_api = screen.roles.contains(&Role::Api);
+    if serves_api {
+        row("API", &run.public_url, "what partners call");
+        row(
+            "Docs",
+            &format!("{}/docs", run.public_url),
+            "every endpoint; the same as JSON at /api/v1/openapi.json",
+        );
+    }
+    let admin = if serves_api {
+        "metrics, health, the operator's routes; never expose it"
+    } else {
+        "metrics and health; never expose it"
+    };
+    row("Admin", &run.admin_url, admin);
+    let (kept, engine_words) = if config.is_fleet() {
+        (
+            "journals: keep them on a volume that outlasts the process",
+            "PostgreSQL and Redis, with any number of other processes",
+        )
+    } else {
+        ("SQLite store, journals", "nothing to install")
+    };
+    row("Data", &config.data_dir.display().to_string(), kept);
     let key = if config.key.is_some() {
         "from LATCHKEY_KEY".into()
     } else {
@@ -70,17 +80,18 @@ fn text(screen: &Screen<'_>, program: &str, paint: Paint) -> String {
             keep
         },
     );
-    row(
-        "Engine",
-        "embedded",
-        "API, worker and scheduler in this process; nothing to install",
-    );
+    row("Engine", engine(config), engine_words);
+    row("Roles", &names(screen.roles), "what this process does");
     if let Some((url, auth_config)) = screen.sandbox {
         row(
             "Sandbox",
             url,
             &format!("plays the provider 'sandbox'; auth config {auth_config}"),
         );
+    }
+    if !serves_api {
+        out.push_str(&ending(paint));
+        return out;
     }
     let place = if config.data_dir == Path::new("./latchkey-data") {
         String::new()
@@ -90,10 +101,29 @@ fn text(screen: &Screen<'_>, program: &str, paint: Paint) -> String {
     let _ = write!(
         out,
         "\n  Make a partner and its key:\n    {program} partner create --company Acme --website \
-         https://acme.example \\\n        --redirect-url http://localhost:3000/connected{place}\n\n  {}\n",
-        paint.dim("Ctrl-C finishes what is in flight, then stops."),
+         https://acme.example \\\n        --redirect-url http://localhost:3000/connected{place}\n",
     );
-    out
+    out + &ending(paint)
+}
+
+fn ending(paint: Paint) -> String {
+    format!(
+        "\n  {}\n",
+        paint.dim("Ctrl-C finishes what is in flight, then stops.")
+    )
+}
+
+fn engine(config: &Config) -> &'static str {
+    if config.is_fleet() {
+        "fleet"
+    } else {
+        "embedded"
+    }
+}
+
+fn names(roles: &[Role]) -> String {
+    let names: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
+    names.join(", ")
 }
 
 #[cfg(test)]
@@ -119,6 +149,7 @@ mod tests {
         let screen = Screen {
             run: &run,
             config: &config,
+            roles: &[Role::Api, Role::Worker, Role::Scheduler],
             new_key: true,
             sandbox,
         };
@@ -130,6 +161,7 @@ mod tests {
             "/srv/keys/key",
             "made just now",
             "embedded",
+            "api, worker, scheduler",
             "8081",
             "ac_1",
             "latchkey partner create",

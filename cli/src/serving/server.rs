@@ -9,6 +9,7 @@ use latchkey_runtime::{
     Context, DataDir, Role, RunFile, Stopper, admin,
     config::Config,
     context::key_file,
+    fleet,
     listen::{self, ListenLimits},
 };
 use latchkey_sandbox::SandboxHandle;
@@ -48,14 +49,22 @@ impl Server {
             sandbox: sandbox_at,
             ..
         } = plan;
-        refuse_fleet(&config)?;
-        let dir = DataDir::lock(&config.data_dir)?;
+        let dir = if config.is_fleet() {
+            fleet::check_roles(&config, &roles)?;
+            DataDir::share(&config.data_dir)?
+        } else {
+            DataDir::lock(&config.data_dir)?
+        };
         let sandbox = match sandbox_at {
             Some(address) => Some(sandbox::start(address, &mut config).await?),
             None => None,
         };
         // With port 0 the system chooses; from here on the settings hold what it chose.
-        let public = bind(&mut config.listen).await?;
+        let public = if roles.contains(&Role::Api) {
+            Some(bind(&mut config.listen).await?)
+        } else {
+            None
+        };
         let admin = bind(&mut config.admin_listen).await?;
         let new_key = config.key.is_none() && !key_file(&config).exists();
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
@@ -67,12 +76,15 @@ impl Server {
         };
 
         let admin_stop = CancellationToken::new();
-        let routes = admin::router(context.clone()).merge(operator);
+        let mut routes = admin::router(context.clone());
+        if public.is_some() {
+            routes = routes.merge(operator);
+        }
         let limits = limits(&context.config);
         let stop = admin_stop.clone();
         let admin = tokio::spawn(listen::serve(admin, routes, limits, stop, ADMIN_GRACE));
         let (mut first, mut then) = (JoinSet::new(), JoinSet::new());
-        if roles.contains(&Role::Api) {
+        if let Some(public) = public {
             first.spawn(role("API", api(&context, api_routes, public)));
         }
         if roles.contains(&Role::Scheduler) {
@@ -91,6 +103,7 @@ impl Server {
         screen::show(&screen::Screen {
             run: &run,
             config: &context.config,
+            roles: &roles,
             new_key,
             sandbox: sandbox
                 .as_ref()
@@ -228,14 +241,4 @@ fn run_file(context: &Context) -> RunFile {
         started_at: context.now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
-}
-
-fn refuse_fleet(config: &Config) -> anyhow::Result<()> {
-    // Before anything is made or bound; `Context::open` refuses as well.
-    anyhow::ensure!(
-        !config.is_fleet(),
-        "the fleet engine (DATABASE_URL, REDIS_URL) is not in this build yet; unset both to run the \
-         embedded engine"
-    );
-    Ok(())
 }

@@ -50,6 +50,20 @@ pub enum Role {
     Scheduler,
 }
 
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Api, Self::Worker, Self::Scheduler];
+
+    /// Its name in flags, on the first screen and in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Worker => "worker",
+            Self::Scheduler => "scheduler",
+        }
+    }
+}
+
 /// All settings. Each is explained where its default stands, in `deploy/config/latchkey.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,6 +88,8 @@ pub struct Config {
     pub database_url: Option<SecretString>,
     #[serde(deserialize_with = "maybe_secret")]
     pub redis_url: Option<SecretString>,
+    pub redis_namespace: String,
+    pub migrate_on_start: bool,
     pub log_format: LogChoice,
     #[serde(rename = "stop_grace_ms", deserialize_with = "millis")]
     pub stop_grace: Duration,
@@ -325,11 +341,37 @@ impl Config {
                 "DATABASE_URL and REDIS_URL belong together: set both for the fleet, or neither",
             );
         }
+        for (name, url, schemes) in [
+            ("database_url", &self.database_url, POSTGRES),
+            ("redis_url", &self.redis_url, REDIS),
+        ] {
+            if let Some(url) = url
+                && !reads_as(url.expose_secret(), schemes)
+            {
+                // Without the address: it may hold a password.
+                return wrong(
+                    name,
+                    &format!("must be a URL that begins with {}", schemes[0]),
+                );
+            }
+        }
+        if self.redis_namespace.is_empty() {
+            return wrong("redis_namespace", "must not be empty");
+        }
         if self.plans.values().any(|p| p.calls_per_minute == 0) {
             return wrong("plans", "calls_per_minute must be at least 1");
         }
         Ok(())
     }
+}
+
+/// What addresses of the database begin with.
+const POSTGRES: &[&str] = &["postgres://", "postgresql://"];
+/// What addresses of the queue begin with.
+const REDIS: &[&str] = &["redis://", "rediss://", "redis+unix://", "unix://"];
+
+fn reads_as(url: &str, schemes: &[&str]) -> bool {
+    schemes.iter().any(|scheme| url.starts_with(scheme)) && Url::parse(url).is_ok()
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -480,6 +522,22 @@ mod tests {
             (vec![("listen", "0.0.0.0:8080")], "public_url"),
             (vec![("database_url", "postgres://x")], "database_url"),
             (vec![("operator_token", "hunter2")], "operator_token"),
+            (vec![("redis_url", "redis://x")], "database_url"),
+            (
+                vec![("database_url", "mysql://x"), ("redis_url", "redis://x")],
+                "database_url",
+            ),
+            (
+                vec![
+                    ("database_url", "postgres://a:b@[::1"),
+                    ("redis_url", "redis://x"),
+                ],
+                "database_url",
+            ),
+            (
+                vec![("database_url", "postgres://x"), ("redis_url", "x:6379")],
+                "redis_url",
+            ),
         ] {
             let error = load(&flags).unwrap_err();
             assert!(

@@ -3,16 +3,16 @@
 use std::{path::PathBuf, sync::Arc};
 
 use latchkey_domain::{Clock, Entropy, Timestamp};
-use latchkey_jobs::{MemoryQueue, MemoryReplies, MemorySignals, Queue, Replies, Signals};
-use latchkey_limits::{BreakerRules, Breakers, LocalLimits, PlanLimits};
+use latchkey_jobs::{Queue, Replies, Signals};
+use latchkey_limits::{BreakerRules, Breakers, PlanLimits};
 use latchkey_oauth::{Cidr, Egress, HttpLimits, ProviderHttp};
 use latchkey_providers::Catalog;
-use latchkey_store::{Store, StoreConfig};
+use latchkey_store::Store;
 use latchkey_telemetry::Metrics;
 use latchkey_vault::{KeyRing, Pepper, random_token};
 use secrecy::SecretString;
 
-use crate::{Config, Sealer, StartError, Stopper};
+use crate::{Config, Sealer, StartError, Stopper, engine::Engine, fleet};
 
 /// Everything a role works with. Clones share it.
 #[derive(Clone, Debug)]
@@ -54,7 +54,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Brings up the embedded engine. The caller holds the data directory's lock.
+    /// Brings up the engine that the settings name. For the embedded one the caller holds the data
+    /// directory's lock.
     ///
     /// # Errors
     /// [`StartError`] in words that say what to do; nothing is served after one.
@@ -64,30 +65,18 @@ impl Context {
         entropy: Arc<dyn Entropy>,
         stopper: Stopper,
     ) -> Result<Self, StartError> {
-        if config.is_fleet() {
-            return Err(StartError::Unsupported(
-                "the fleet engine (DATABASE_URL, REDIS_URL) is not in this build yet; unset both to \
-                 run the embedded engine"
-                    .into(),
-            ));
-        }
         let metrics = Metrics::new();
         let catalog = Catalog::load(config.catalog_dir.as_deref()).map_err(StartError::Catalog)?;
         let http = provider_http(&config)?;
         let ring = key_ring(&config, &*entropy)?;
-        let store = config.data_dir.join("latchkey.db");
-        crate::data_dir::make_private(&store)?;
-        let store = StoreConfig::sqlite(&store, Arc::clone(&clock));
-        let store = Store::open(store).await.map_err(StartError::Store)?;
-        store.migrate().await.map_err(StartError::Store)?;
-        // This process holds the data directory alone: a job that is running has lost its worker.
-        let orphans = store
-            .release_running_jobs(clock.now())
-            .await
-            .map_err(StartError::Store)?;
-        if orphans > 0 {
-            tracing::info!(orphans, "jobs of a process that died are released");
-        }
+        let engine = Engine::open(&config, &clock, &*entropy, &metrics).await?;
+        let Engine {
+            store,
+            queue,
+            replies,
+            signals,
+            plan_limits,
+        } = engine;
         let sealer = Sealer::new(
             ring,
             store.clone(),
@@ -102,10 +91,10 @@ impl Context {
             .unwrap_or_else(|| random_token(&*entropy));
         Ok(Self {
             data_dir: config.data_dir.clone(),
-            queue: Arc::new(MemoryQueue::new(Arc::clone(&clock))),
-            replies: Arc::new(MemoryReplies::new(Arc::clone(&clock))),
-            signals: Arc::new(MemorySignals::default()),
-            plan_limits: Arc::new(LocalLimits::new(Arc::clone(&clock))),
+            queue,
+            replies,
+            signals,
+            plan_limits,
             breakers: Arc::new(Breakers::new(BreakerRules::default())),
             config: Arc::new(config),
             sealer: Arc::new(sealer),
@@ -127,11 +116,15 @@ impl Context {
     }
 }
 
-/// The key-encryption keys: from the setting, else from the file, which the first start makes.
+/// The key-encryption keys: from the setting, else from the file, which the first start of an embedded engine
+/// makes.
 ///
 /// # Errors
 /// [`StartError`] naming the file or setting; never its content.
 pub fn key_ring(config: &Config, entropy: &dyn Entropy) -> Result<KeyRing, StartError> {
+    if config.is_fleet() {
+        return fleet::key_ring(config);
+    }
     if let Some(key) = &config.key {
         return KeyRing::from_text(key).map_err(StartError::KeySetting);
     }

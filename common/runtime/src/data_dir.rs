@@ -1,5 +1,6 @@
 //! The data directory: its lock (one server at a time on the embedded engine) and `run.json`, by which
-//! commands find the server that runs.
+//! commands find the server that runs. Processes of a fleet may share one: it holds their journals, each
+//! locked by itself (`worker/src/refresh/journal.rs`), and the `run.json` of the first.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -18,12 +19,13 @@ use crate::error::StartError;
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 
-/// A data directory that this process holds alone.
+/// A data directory that this process holds, alone or with others.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    // Held for as long as the process uses the directory; the system lets go at any kind of end.
-    _lock: File,
+    // Held for as long as the process uses the directory; the system lets go at any kind of end. `None` for
+    // a process of a fleet that was not the first here.
+    lock: Option<File>,
 }
 
 impl DataDir {
@@ -50,7 +52,7 @@ impl DataDir {
         match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self {
                 path: path.to_owned(),
-                _lock: lock,
+                lock: Some(lock),
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StartError::InUse {
                 path: path.to_owned(),
@@ -60,16 +62,30 @@ impl DataDir {
         }
     }
 
+    /// Makes the directory if needed, for a process of a fleet: others may use it too.
+    ///
+    /// # Errors
+    /// [`StartError::Path`] if it cannot be made.
+    pub fn share(path: &Path) -> Result<Self, StartError> {
+        match Self::lock(path) {
+            Err(StartError::InUse { path, .. }) => Ok(Self { path, lock: None }),
+            locked => locked,
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Publishes `run.json`, replacing an old one in one step.
+    /// Publishes `run.json`, replacing an old one in one step; does nothing where another process is first.
     ///
     /// # Errors
     /// [`StartError::Path`] if it cannot be written.
     pub fn publish(&self, run: &RunFile) -> Result<(), StartError> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
         let path = self.path.join(RunFile::NAME);
         let failed = |source| StartError::Path {
             path: path.clone(),
@@ -90,7 +106,9 @@ impl DataDir {
 
     /// Takes `run.json` away at a clean stop.
     pub fn unpublish(&self) {
-        drop(fs::remove_file(self.path.join(RunFile::NAME)));
+        if self.lock.is_some() {
+            drop(fs::remove_file(self.path.join(RunFile::NAME)));
+        }
     }
 }
 
@@ -190,6 +208,19 @@ mod tests {
         drop(first);
         DataDir::lock(&path).unwrap();
         assert!(RunFile::read(&path).unwrap().is_none());
+    }
+
+    #[test]
+    fn processes_of_a_fleet_share_and_the_first_is_found() {
+        let temp = tempfile::tempdir().unwrap();
+        let first = DataDir::share(temp.path()).unwrap();
+        let second = DataDir::share(temp.path()).unwrap();
+        first.publish(&run()).unwrap();
+        second.publish(&RunFile { pid: 8, ..run() }).unwrap();
+        second.unpublish();
+        assert_eq!(RunFile::read(temp.path()).unwrap().unwrap().pid, 7);
+        first.unpublish();
+        assert!(RunFile::read(temp.path()).unwrap().is_none());
     }
 
     #[test]

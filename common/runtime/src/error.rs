@@ -50,15 +50,30 @@ pub enum StartError {
     /// The store.
     #[error("the store is not usable")]
     Store(#[source] latchkey_store::StoreError),
+    /// The fleet's database lacks migrations, and a server of the fleet makes none unless it is told to.
+    #[error(
+        "the database's schema is behind this program, it lacks {missing}: run `latchkey migrate` first, or set \
+         LATCHKEY_MIGRATE_ON_START=true"
+    )]
+    Behind {
+        /// The first migration that it lacks.
+        missing: &'static str,
+    },
+    /// The fleet's Redis.
+    #[error("the queue at REDIS_URL is not usable")]
+    Redis(#[source] latchkey_jobs::redis::LinkError),
+    /// The fleet's keys.
+    #[error(
+        "no key: every process of a fleet needs the same key-encryption keys, so none makes them; set LATCHKEY_KEY, \
+         or LATCHKEY_KEY_FILE to a file that all of them have"
+    )]
+    NoKey,
     /// Sealing at start: the pepper.
     #[error(
-        "the store's keys do not open with this key file; it belongs to another data directory"
+        "the store's keys do not open with these key-encryption keys; they belong to another store"
     )]
     Seal(#[source] crate::SealError),
     /// The HTTP client.
     #[error("the provider client cannot be built")]
     Http(#[source] latchkey_oauth::http::SetupError),
-    /// What this build does not do yet.
-    #[error("{0}")]
-    Unsupported(String),
 }

@@ -77,6 +77,8 @@ impl Engine {
                 (read, write)
             }
             Dialect::Postgres => {
+                // Here too a pool would go on trying for as long as a caller may wait.
+                try_once(&config.url, postgres_setup()).await?;
                 let pool = connect(&config.url, config.connections, postgres_setup()).await?;
                 (pool.clone(), pool)
             }
@@ -189,11 +191,18 @@ impl Engine {
 }
 
 async fn connect(url: &str, connections: u32, setup: String) -> Result<AnyPool> {
+    let is_file = url.starts_with("sqlite:");
     AnyPoolOptions::new()
         .max_connections(connections.max(1))
         .acquire_timeout(ACQUIRE_WAIT)
-        // A file does not hang up; a server may.
-        .test_before_acquire(!url.starts_with("sqlite:"))
+        // Instead of the pool's own test, at the same price.
+        .test_before_acquire(false)
+        .before_acquire(move |connection, _| {
+            Box::pin(async move {
+                // A file does not hang up, and does not become a standby.
+                Ok(is_file || may_still_write(connection).await)
+            })
+        })
         .after_connect(move |connection, _| {
             let setup = AssertSqlSafe(setup.clone());
             Box::pin(async move { connection.execute(sqlx::raw_sql(setup)).await.map(drop) })
@@ -203,10 +212,22 @@ async fn connect(url: &str, connections: u32, setup: String) -> Result<AnyPool> 
         .map_err(|source| cannot_open(url, source))
 }
 
+/// Whether a session that was idle is alive and still writes: after a failover the one to the old primary may
+/// be neither. The pool replaces a session that does not.
+async fn may_still_write(connection: &mut AnyConnection) -> bool {
+    let read_only =
+        sqlx::query_scalar::<_, String>("SELECT current_setting('transaction_read_only')")
+            .fetch_one(connection)
+            .await;
+    read_only.is_ok_and(|state| state == "off")
+}
+
 async fn try_once(url: &str, setup: String) -> Result<()> {
     let opened = async {
         let mut connection = AnyConnection::connect(url).await?;
-        connection.execute(AssertSqlSafe(setup)).await?;
+        connection
+            .execute(sqlx::raw_sql(AssertSqlSafe(setup)))
+            .await?;
         connection.close().await
     };
     opened.await.map_err(|source| cannot_open(url, source))
@@ -259,12 +280,15 @@ fn sqlite_setup(read_only: bool) -> String {
 }
 
 /// What a PostgreSQL session is told first. A session whose client vanished in a transaction must not hold
-/// its rows for long.
+/// its rows for long. One that cannot write (a standby, or a server that was made read-only) is refused as a
+/// write there would be, so that the pool goes on looking for one that can.
 fn postgres_setup() -> String {
     let wait = LOCK_WAIT.as_millis();
     format!(
         "SET lock_timeout = {wait}; SET idle_in_transaction_session_timeout = {wait}; \
-         SET statement_timeout = 60000;"
+         SET statement_timeout = 60000; \
+         DO $$ BEGIN IF current_setting('transaction_read_only') = 'on' THEN \
+         RAISE EXCEPTION 'the session is read-only' USING ERRCODE = '25006'; END IF; END $$;"
     )
 }
 

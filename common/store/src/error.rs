@@ -32,7 +32,8 @@ pub enum StoreError {
     },
     /// The store may not be written.
     #[error(
-        "the store is read-only, or its volume refuses writes: check the permissions of its files, the mount and the kernel's log"
+        "the store is read-only, or its volume refuses writes: check the permissions of its files, the mount and the kernel's log; \
+         on PostgreSQL, that DATABASE_URL names the primary and default_transaction_read_only is off"
     )]
     ReadOnly {
         /// What the engine said.

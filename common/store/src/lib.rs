@@ -30,6 +30,8 @@ mod jobs;
 mod leases;
 mod migrations;
 mod partners;
+#[cfg(any(test, feature = "conformance"))]
+pub mod postgres_server;
 mod sessions;
 mod sql;
 mod store;
@@ -56,7 +58,7 @@ pub use jobs::{CompleteJob, JobClaim, JobEnd, JobFilter, JobRow};
 pub use leases::TaskLease;
 pub use partners::{Confirmation, PartnerChange, PartnerRow};
 pub use sessions::{AfterCode, BeginAuthorizing, SessionRow, TakeCode};
-pub use store::{Store, StoreConfig};
+pub use store::{Schema, Store, StoreConfig};
 pub use usage::{COMMIT_WATERMARK, Granularity, RollUp, UsageLine};
 pub use writer::CommitStats;
 

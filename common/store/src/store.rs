@@ -8,7 +8,7 @@ use crate::{
     CommitStats, Result, StoreError,
     engine::Engine,
     migrations,
-    sql::Sql,
+    sql::{Sql, column},
     writer::{Answer, GroupWriter, Write},
 };
 
@@ -62,6 +62,23 @@ impl std::fmt::Debug for StoreConfig {
     }
 }
 
+/// How a store's schema compares with the one that a program knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// The same.
+    Current,
+    /// It lacks migrations; a store without a schema lacks all.
+    Behind {
+        /// The first that it lacks.
+        missing: &'static str,
+    },
+    /// A newer program migrated it. Migrations expand before they contract, so this program may run on it.
+    Ahead {
+        /// The first migration that this program does not know.
+        newer: i64,
+    },
+}
+
 /// The store. Clones share its connections and its group-commit writer.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -92,18 +109,35 @@ impl Store {
         Ok(connection.close().await?)
     }
 
-    /// Whether the schema is the one that this program knows; a store without a schema is not.
-    pub async fn is_migrated(&self) -> Result<bool> {
+    /// How the store's schema compares with the one that this program knows.
+    pub async fn schema(&self) -> Result<Schema> {
         const TABLE: &str = "_sqlx_migrations";
-        let newest = Sql::new("SELECT MAX(version) FROM _sqlx_migrations")
-            .scalar::<Option<i64>, _>(&self.engine.read)
+        let applied = Sql::new("SELECT version FROM _sqlx_migrations ORDER BY version")
+            .rows(&self.engine.read)
             .await;
-        match newest {
-            Ok(newest) => Ok(newest == Some(migrations::newest())),
+        let applied: Vec<i64> = match applied {
+            Ok(rows) => rows
+                .iter()
+                .map(|row| column(row, 0))
+                .collect::<Result<_>>()?,
             // Both engines name the table that is missing.
-            Err(StoreError::Sql(source)) if source.to_string().contains(TABLE) => Ok(false),
-            Err(error) => Err(error),
-        }
+            Err(StoreError::Sql(source)) if source.to_string().contains(TABLE) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let missing = migrations::names().find(|(number, _)| !applied.contains(number));
+        let known = |number: &i64| migrations::names().any(|(ours, _)| ours == *number);
+        Ok(
+            match (missing, applied.iter().find(|number| !known(number))) {
+                (Some((_, name)), _) => Schema::Behind { missing: name },
+                (None, Some(newer)) => Schema::Ahead { newer: *newer },
+                (None, None) => Schema::Current,
+            },
+        )
+    }
+
+    /// Whether the schema is exactly the one that this program knows; a store without a schema is not.
+    pub async fn is_migrated(&self) -> Result<bool> {
+        Ok(self.schema().await? == Schema::Current)
     }
 
     /// Writes one row, for readiness: full and read-only stores show by their errors.

@@ -96,6 +96,8 @@ metrics! {
         "Provider answers in the local journal that the store has not passed yet";
     breakers: IntGaugeVec = "latchkey_breakers_not_closed" ["provider"],
         "Circuit breakers that are open or half open, by provider";
+    limits_by_share: IntGauge = "latchkey_limits_by_share" [],
+        "1 while Redis is away and this process allows its share of each plan, else 0";
     tasks: IntCounterVec = "latchkey_task_runs_total" ["task", "end"],
         "Runs of scheduled tasks, by how they ended";
     task_seconds: HistogramVec = "latchkey_task_seconds" ["task"] QUICK,
@@ -253,6 +255,11 @@ impl Metrics {
             .breakers
             .with_label_values(&[provider])
             .set(i64::from(count));
+    }
+
+    /// Whether plan limits are counted by this process's share, because Redis is away.
+    pub fn limits_by_share(&self, by_share: bool) {
+        self.all.limits_by_share.set(i64::from(by_share));
     }
 
     /// A scheduled task ran.

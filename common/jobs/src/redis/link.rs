@@ -41,7 +41,7 @@ pub const NAMESPACE: &str = "latchkey";
 pub enum LinkError {
     /// The address does not read, or the server does not answer.
     #[error("Redis cannot be reached")]
-    Unreachable(#[source] RedisError),
+    Unreachable(#[from] RedisError),
     /// It answers, and its settings would lose jobs or lack commands.
     #[error("Redis is not fit for use: {0}")]
     Unfit(String),

@@ -14,10 +14,8 @@ use sqlx::{Connection as _, Executor as _};
 use crate::{
     AccountRow, AuthConfigRow, CallRow, Confirmation, Connection, ConnectionRow, GrantClaim,
     GrantRow, JobRow, JsonMap, NewConnection, PartnerRow, SessionRow, Store, StoreConfig,
+    postgres_server::{PrivateDatabase, SERVER},
 };
-
-/// Where a PostgreSQL server for the suite is; databases are made and dropped there.
-const SERVER: &str = "LATCHKEY_TEST_DATABASE_URL";
 
 /// A store with a clock that stands still.
 pub(crate) struct Fixture {
@@ -49,18 +47,11 @@ pub(crate) fn on_every_engine(name: &str, case: impl Fn(Arc<Fixture>) -> Case) {
 }
 
 async fn on_postgres(server: &str, name: &str, case: &impl Fn(Arc<Fixture>) -> Case) {
-    sqlx::any::install_default_drivers();
-    let database = format!("latchkey_{name}_{}", std::process::id());
-    let mut admin = sqlx::AnyConnection::connect(server).await.unwrap();
-    let create = format!("CREATE DATABASE {database}");
-    admin.execute(sqlx::AssertSqlSafe(create)).await.unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
+    let name = format!("latchkey_{name}_{}", std::process::id());
+    let database = PrivateDatabase::create(server, &name).await;
     let clock = Arc::new(ManualClock::new(Timestamp::from_secs(0)));
-    let url = format!("{base}/{database}");
-    let config = StoreConfig::new(url, Arc::clone(&clock) as Arc<dyn Clock>);
+    let config = StoreConfig::new(database.url(), Arc::clone(&clock) as Arc<dyn Clock>);
     run_on(config, clock, case).await;
-    let drop = format!("DROP DATABASE {database} WITH (FORCE)");
-    admin.execute(sqlx::AssertSqlSafe(drop)).await.unwrap();
 }
 
 async fn run_on(
