@@ -88,9 +88,10 @@ pub(crate) async fn drive(ctx: &Context, task: &Entry, owner: &str) {
     let mut last = None;
     let work = async {
         loop {
-            let now = ctx.now();
+            let now = time(ctx).await;
             let slot = cadence.latest(now);
-            if slot > last {
+            // An earlier one than the last is a clock that was set back; the row decides.
+            if slot != last {
                 last = slot;
                 // Finished even if the process drains meanwhile: ticks are short.
                 let slot = slot.unwrap_or(now);
@@ -100,7 +101,7 @@ pub(crate) async fn drive(ctx: &Context, task: &Entry, owner: &str) {
                 let lease = lease.clamp(LEASES.0, LEASES.1);
                 tick(ctx, task, Claim { owner, slot, lease }).await;
             }
-            let now = ctx.now();
+            let now = time(ctx).await;
             let Some(next) = cadence.next(now) else {
                 return;
             };
@@ -111,6 +112,11 @@ pub(crate) async fn drive(ctx: &Context, task: &Entry, owner: &str) {
         }
     };
     work.instrument(span).await;
+}
+
+/// The store's time, which all schedulers share; this process's while the store is away.
+async fn time(ctx: &Context) -> Timestamp {
+    ctx.store.db_now().await.unwrap_or_else(|_| ctx.now())
 }
 
 /// A tick that a process wants.

@@ -25,7 +25,8 @@ record! {
 
 impl Store {
     /// Claims a task's tick: `true` for exactly one caller per slot. A later slot can be claimed only once
-    /// the one before it finished or its lease ended.
+    /// the one before it finished or its lease ended. A slot that is still to come was claimed before the
+    /// clock was set back: it holds nobody up.
     pub async fn claim_task(
         &self,
         name: &str,
@@ -38,7 +39,8 @@ impl Store {
             "INSERT INTO task_leases (name, slot, owner, lease_until) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (name) DO UPDATE \
              SET slot = excluded.slot, owner = excluded.owner, lease_until = excluded.lease_until \
-             WHERE task_leases.slot < excluded.slot AND task_leases.lease_until <= $5",
+             WHERE (task_leases.slot < excluded.slot AND task_leases.lease_until <= $5) \
+                 OR task_leases.slot > $5",
         )
         .text(name)
         .bind(&slot)

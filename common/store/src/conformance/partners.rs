@@ -469,6 +469,10 @@ async fn a_tick_is_claimed_by_one(t: &Fixture) {
     let tasks = t.store.list_tasks().await.unwrap();
     assert_eq!((tasks.len(), tasks[0].owner.as_str()), (1, "a"));
     assert_eq!(tasks[0].status.as_deref(), Some("3 hours"));
+    // A clock that is set back by an hour does not stop the task for an hour.
+    let back = later.minus(secs(3600));
+    assert!(claim(back, "b", back).await);
+    assert!(!claim(back, "a", back).await);
 }
 
 mod every_engine {
