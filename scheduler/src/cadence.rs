@@ -21,7 +21,7 @@ pub(crate) enum Cadence {
 /// A cron line that does not read.
 #[derive(Debug, thiserror::Error)]
 #[error("'{line}' is no cron line (seconds minutes hours day month weekday)")]
-pub(crate) struct CronError {
+pub struct CronError {
     line: String,
     #[source]
     source: cron::error::Error,

@@ -49,6 +49,13 @@ pub(crate) struct Entry {
     run: fn(&Context) -> BoxFuture<'_, Result<Report, StoreError>>,
 }
 
+impl Entry {
+    /// When it runs.
+    pub(crate) fn cadence(&self, config: &Config) -> Result<Cadence, CronError> {
+        (self.cadence)(config)
+    }
+}
+
 /// What a run did.
 struct Report {
     json: String,
@@ -76,7 +83,7 @@ async fn run<T: Task>(ctx: &Context) -> Result<Report, StoreError> {
 
 /// Runs a task at its ticks until the process drains.
 pub(crate) async fn drive(ctx: &Context, task: &Entry, owner: &str) {
-    let cadence = match (task.cadence)(&ctx.config) {
+    let cadence = match task.cadence(&ctx.config) {
         Ok(cadence) => cadence,
         Err(error) => {
             // The settings are checked at start; this is for those that came another way.

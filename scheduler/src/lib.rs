@@ -14,8 +14,20 @@ mod tests;
 
 use futures::future::join_all;
 use latchkey_domain::HolderId;
-use latchkey_runtime::Context;
+use latchkey_runtime::{Config, Context};
 use latchkey_telemetry::Chain;
+
+pub use self::cadence::CronError;
+
+/// Whether every task can run as the settings say.
+///
+/// # Errors
+/// The first cron line that does not read.
+pub fn check(config: &Config) -> Result<(), CronError> {
+    tasks::all()
+        .iter()
+        .try_for_each(|task| task.cadence(config).map(|_| ()))
+}
 
 /// Runs every task until [`latchkey_runtime::Stopper::draining`]. A tick that runs then is finished.
 pub async fn run(ctx: Context) {

@@ -86,6 +86,24 @@ async fn wrong_questions_exit_with_two() {
     );
 }
 
+/// A cron line that does not read is found at the start, not when the task would run.
+#[tokio::test]
+async fn a_cron_line_that_does_not_read_refuses_the_start() {
+    let directory = tempfile_dir();
+    let line = (
+        "LATCHKEY_SCHEDULER__USAGE_ROLLUP".to_owned(),
+        "every now and then".to_owned(),
+    );
+    let path = directory.path().to_str().unwrap();
+    let said = run(&["serve", "--data-dir", path], &[line], "").await;
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.stderr.contains("scheduler.usage_rollup")
+            && said.stderr.contains("every now and then"),
+        "{said:?}"
+    );
+}
+
 fn tempfile_dir() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }

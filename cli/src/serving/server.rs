@@ -49,6 +49,7 @@ impl Server {
             sandbox: sandbox_at,
             ..
         } = plan;
+        latchkey_scheduler::check(&config).context("setting 'scheduler.usage_rollup'")?;
         let dir = if config.is_fleet() {
             fleet::check_roles(&config, &roles)?;
             DataDir::share(&config.data_dir)?
