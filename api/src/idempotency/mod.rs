@@ -45,12 +45,11 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// On answers that were given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// What one key of one partner on one route stands for.
+/// One run under one key of one partner on one route.
 #[derive(Clone, Debug)]
 struct Once {
-    partner: PartnerId,
-    route: String,
-    key: String,
+    /// The row as this run began it: another run that takes the key over has another beginning.
+    row: IdempotencyRow,
     request_id: RequestId,
 }
 
@@ -75,20 +74,13 @@ pub(crate) async fn once(
         return Err(ApiError::new(Code::Internal, "This route has no caller."));
     };
     let body = read_body(&parts, body).await?;
+    let route = format!("POST {}", parts.uri.path());
     let once = Once {
-        partner,
-        route: format!("POST {}", parts.uri.path()),
-        key,
+        row: new_row(&api, partner, route, key, request_hash(&parts, &body)),
         request_id,
     };
-    let hash = request_hash(&parts, &body);
-    match api
-        .ctx
-        .store
-        .begin_idempotent(&once.row(&api, hash))
-        .await?
-    {
-        Begun::Before(row) => replay(&api, &once, &row, &hash).await,
+    match api.ctx.store.begin_idempotent(&once.row).await? {
+        Begun::Before(row) => replay(&api, &once, &row).await,
         Begun::Ours => {
             let request = Request::from_parts(parts, HttpBody::from(body));
             let work = once.run(Arc::clone(&api), request, next);
@@ -137,26 +129,33 @@ fn request_hash(parts: &Parts, body: &Bytes) -> [u8; 32] {
     hash.finalize().into()
 }
 
-impl Once {
-    fn row(&self, api: &Api, request_hash: [u8; 32]) -> IdempotencyRow {
-        let now = api.ctx.now();
-        IdempotencyRow {
-            partner_id: self.partner,
-            route: self.route.clone(),
-            key: self.key.clone(),
-            request_hash,
-            state: IdempotencyState::InFlight,
-            status: None,
-            answer: None,
-            created_at: now,
-            locked_until: now + LOCKED,
-            expires_at: now + KEPT,
-        }
+/// The row of a run that begins now.
+fn new_row(
+    api: &Api,
+    partner_id: PartnerId,
+    route: String,
+    key: String,
+    request_hash: [u8; 32],
+) -> IdempotencyRow {
+    let now = api.ctx.now();
+    IdempotencyRow {
+        partner_id,
+        route,
+        key,
+        request_hash,
+        state: IdempotencyState::InFlight,
+        status: None,
+        answer: None,
+        created_at: now,
+        locked_until: now + LOCKED,
+        expires_at: now + KEPT,
     }
+}
 
+impl Once {
     /// What a sealed answer is bound to.
     fn place(&self) -> String {
-        format!("{} {}", self.route, self.key)
+        format!("{} {}", self.row.route, self.row.key)
     }
 
     /// Does the work and keeps its answer.
@@ -164,11 +163,7 @@ impl Once {
         let response = guarded(request, next).await;
         let error = response.extensions().get::<ApiError>();
         if error.is_some_and(|error| error.code.did_nothing()) {
-            let freed = api
-                .ctx
-                .store
-                .forget_idempotent(self.partner, &self.route, &self.key)
-                .await;
+            let freed = api.ctx.store.forget_idempotent(&self.row).await;
             if let Err(error) = freed {
                 tracing::warn!(error = %Chain(&error), "an idempotency key was not freed");
             }
@@ -214,7 +209,7 @@ impl Once {
         let place = self.place();
         let sealed = sealer
             .seal(
-                self.partner,
+                self.row.partner_id,
                 "idempotency_keys",
                 "answer",
                 &place,
@@ -222,11 +217,8 @@ impl Once {
                 &plain,
             )
             .await?;
-        let (route, key) = (&self.route, &self.key);
-        let kept =
-            api.ctx
-                .store
-                .complete_idempotent(self.partner, route, key, status.as_u16(), &sealed);
+        let store = &api.ctx.store;
+        let kept = store.complete_idempotent(&self.row, status.as_u16(), &sealed);
         if !kept.await? {
             tracing::warn!("an idempotency key was taken over while its first request ran");
         }
@@ -235,13 +227,8 @@ impl Once {
 }
 
 /// What a key that was used before answers.
-async fn replay(
-    api: &Api,
-    once: &Once,
-    row: &IdempotencyRow,
-    hash: &[u8; 32],
-) -> Result<Response, ApiError> {
-    if row.request_hash != *hash {
+async fn replay(api: &Api, once: &Once, row: &IdempotencyRow) -> Result<Response, ApiError> {
+    if row.request_hash != once.row.request_hash {
         return Err(ApiError::new(
             Code::IdempotencyMismatch,
             "This Idempotency-Key was used with another request. Use a new key for a new request.",
@@ -259,7 +246,7 @@ async fn replay(
     let place = once.place();
     let plain = sealer
         .open(
-            once.partner,
+            once.row.partner_id,
             "idempotency_keys",
             "answer",
             &place,

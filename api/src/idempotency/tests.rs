@@ -127,20 +127,11 @@ async fn one_that_runs_is_in_flight_and_one_that_died_is_taken_over() {
     let acme = api.partner("Acme").await;
     let body = json!({"external_id": "a"});
     let (parts, ()) = http::Request::post(ACCOUNTS).body(()).unwrap().into_parts();
-    let once = Once {
-        partner: acme.id,
-        route: format!("POST {ACCOUNTS}"),
-        key: "k-1".to_owned(),
-        request_id: RequestId::from_u128(1),
-    };
     // As a process left it that was killed in the middle.
     let hash = request_hash(&parts, &Bytes::from(body.to_string()));
-    let begun = api
-        .api
-        .ctx
-        .store
-        .begin_idempotent(&once.row(&api.api, hash))
-        .await;
+    let (route, key) = (format!("POST {ACCOUNTS}"), "k-1".to_owned());
+    let row = new_row(&api.api, acme.id, route, key, hash);
+    let begun = api.api.ctx.store.begin_idempotent(&row).await;
     assert_eq!(begun.unwrap(), Begun::Ours);
     let client = keyed(&acme.client, "k-1");
     let running = client.post(ACCOUNTS, body.clone()).await;
@@ -204,4 +195,39 @@ async fn only_posts_and_only_with_a_valid_key() {
     assert_eq!(listed.header("idempotent-replayed"), "");
     let nobody = keyed(&api.anyone(), "k-1").post(ACCOUNTS, json!({})).await;
     assert_eq!(nobody.code(), "UNAUTHORIZED");
+}
+
+#[tokio::test]
+async fn a_run_that_was_taken_over_does_not_overwrite_the_answer() {
+    let api = TestApi::new().await;
+    let acme = api.partner("Acme").await;
+    let (entered, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let signals = (Arc::clone(&entered), Arc::clone(&gate));
+    let runs = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    // The first run waits at the gate; the second goes straight through.
+    let work = async move || {
+        let run = runs.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
+        if run == 1 {
+            signals.0.notify_one();
+            signals.1.notified().await;
+        }
+        Reply(json!({"run": run}))
+    };
+    let router = axum::Router::new()
+        .route("/work", axum::routing::post(work))
+        .layer(from_fn_with_state(Arc::clone(&api.api), once))
+        .layer(axum::Extension(Scope(acme.id)))
+        .layer(axum::Extension(BodyLimit(1024)))
+        .layer(from_fn_with_state(Arc::clone(&api.api), layers::frame));
+    let client = keyed(&api.anyone().at(&router), "k-1");
+    let slow = client.clone();
+    let first = tokio::spawn(async move { slow.post("/work", json!({})).await.data() });
+    entered.notified().await;
+    api.advance(LOCKED);
+    assert_eq!(client.post("/work", json!({})).await.data()["run"], 2);
+    gate.notify_one();
+    assert_eq!(first.await.unwrap()["run"], 1);
+    let replayed = client.post("/work", json!({})).await;
+    assert_eq!(replayed.header("idempotent-replayed"), "true");
+    assert_eq!(replayed.data()["run"], 2);
 }

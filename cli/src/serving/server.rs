@@ -230,6 +230,7 @@ fn limits(config: &Config) -> ListenLimits {
     ListenLimits {
         connections: config.http.connections_max,
         header_read_timeout: config.http.header_read_timeout,
+        write_timeout: config.http.write_timeout,
     }
 }
 

@@ -126,6 +126,8 @@ pub struct Http {
     pub connections_max: usize,
     #[serde(rename = "header_read_timeout_ms", deserialize_with = "millis")]
     pub header_read_timeout: Duration,
+    #[serde(rename = "write_timeout_ms", deserialize_with = "millis")]
+    pub write_timeout: Duration,
 }
 
 /// Connect sessions.

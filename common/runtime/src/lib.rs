@@ -2,6 +2,7 @@
 //! ends it, the HTTP listener, the admin port, and the data directory with its lock.
 
 pub mod admin;
+mod bounded_write;
 pub mod config;
 pub mod context;
 pub mod data_dir;

@@ -1,5 +1,5 @@
-//! The HTTP listener of every port: bounded connections, a bound on slow heads, and a stop that lets every
-//! request in flight finish.
+//! The HTTP listener of every port: bounded connections, a bound on slow heads and on answers that nobody
+//! reads, and a stop that lets every request in flight finish.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::error::StartError;
+use crate::{bounded_write::BoundedWrite, error::StartError};
 
 /// Bounds of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,8 @@ pub struct ListenLimits {
     pub connections: usize,
     /// How long a client may take to send a request's head.
     pub header_read_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it.
+    pub write_timeout: Duration,
 }
 
 /// Wait after a failed accept (out of file descriptors), so that the loop does not spin.
@@ -74,7 +76,10 @@ pub async fn serve(
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_read_timeout)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+            .serve_connection(
+                TokioIo::new(BoundedWrite::new(stream, limits.write_timeout)),
+                TowerToHyperService::new(service),
+            );
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = watched.await {
@@ -111,7 +116,35 @@ mod tests {
     const LIMITS: ListenLimits = ListenLimits {
         connections: 8,
         header_read_timeout: Duration::from_millis(100),
+        write_timeout: Duration::from_millis(100),
     };
+
+    #[tokio::test]
+    async fn a_client_that_never_reads_does_not_keep_its_slot() {
+        // More than the buffers of both ends take.
+        let router = Router::new().route("/big", get(|| async { vec![b'x'; 32 << 20] }));
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let limits = ListenLimits {
+            connections: 1,
+            ..LIMITS
+        };
+        let grace = Duration::from_secs(20);
+        let served = tokio::spawn(serve(listener, router, limits, stop.clone(), grace));
+        let ask = b"GET /big HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(ask).await.unwrap();
+        // It waits for the one slot, which the silent client has.
+        let mut next = TcpStream::connect(address).await.unwrap();
+        next.write_all(ask).await.unwrap();
+        let mut answer = Vec::new();
+        next.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.len() > 32 << 20);
+        drop(silent);
+        stop.cancel();
+        assert!(served.await.unwrap());
+    }
 
     #[tokio::test]
     async fn a_stop_lets_requests_finish_and_slow_heads_are_cut() {

@@ -111,43 +111,41 @@ impl Store {
             })
     }
 
-    /// Keeps the answer; `false` if the key was forgotten meanwhile or is done.
+    /// Keeps the answer of the request that began with `begun`; `false` if the key is done, was forgotten, or
+    /// was taken over meanwhile. Whoever takes a key over begins strictly later (its lock had run out), so the
+    /// time of the beginning tells the runs apart.
     pub async fn complete_idempotent(
         &self,
-        partner: PartnerId,
-        route: &str,
-        key: &str,
+        begun: &IdempotencyRow,
         status: u16,
         answer: &[u8],
     ) -> Result<bool> {
         let changed = Sql::new(
             "UPDATE idempotency_keys SET state = 'done', status = $1, answer = $2 \
-             WHERE partner_id = $3 AND route = $4 AND key = $5 AND state = 'in_flight'",
+             WHERE partner_id = $3 AND route = $4 AND key = $5 AND state = 'in_flight' \
+             AND created_at = $6",
         )
         .bind(&status)
         .bind(&answer.to_vec())
-        .bind(&partner)
-        .text(route)
-        .text(key)
+        .bind(&begun.partner_id)
+        .bind(&begun.route)
+        .bind(&begun.key)
+        .bind(&begun.created_at)
         .run(&self.engine.write)
         .await?;
         Ok(changed > 0)
     }
 
-    /// Frees a key whose request failed without effect.
-    pub async fn forget_idempotent(
-        &self,
-        partner: PartnerId,
-        route: &str,
-        key: &str,
-    ) -> Result<()> {
+    /// Frees a key whose request failed without effect, unless it was taken over meanwhile.
+    pub async fn forget_idempotent(&self, begun: &IdempotencyRow) -> Result<()> {
         Sql::new(
-            "DELETE FROM idempotency_keys \
-             WHERE partner_id = $1 AND route = $2 AND key = $3 AND state = 'in_flight'",
+            "DELETE FROM idempotency_keys WHERE partner_id = $1 AND route = $2 AND key = $3 \
+             AND state = 'in_flight' AND created_at = $4",
         )
-        .bind(&partner)
-        .text(route)
-        .text(key)
+        .bind(&begun.partner_id)
+        .bind(&begun.route)
+        .bind(&begun.key)
+        .bind(&begun.created_at)
         .run(&self.engine.write)
         .await
         .map(drop)

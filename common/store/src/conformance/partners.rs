@@ -374,16 +374,17 @@ async fn idempotency_keys_begin_once_and_keep_the_answer(t: &Fixture) {
     assert!(matches!(begin(other).await, Begun::Before(_)));
     assert_eq!(begin(at(now + secs(61))).await, Begun::Ours);
 
-    let complete = || {
-        t.store
-            .complete_idempotent(partner, "POST /accounts", "k1", 201, &[4; 9])
+    // The first request was only slow: it neither overwrites nor frees what is another's now.
+    let complete = |begun: IdempotencyRow, answer: [u8; 9]| async move {
+        let kept = t.store.complete_idempotent(&begun, 201, &answer).await;
+        kept.unwrap()
     };
-    assert!(complete().await.unwrap());
-    assert!(!complete().await.unwrap());
-    t.store
-        .forget_idempotent(partner, "POST /accounts", "k1")
-        .await
-        .unwrap();
+    assert!(!complete(at(now), [3; 9]).await);
+    t.store.forget_idempotent(&at(now)).await.unwrap();
+    let second = || at(now + secs(61));
+    assert!(complete(second(), [4; 9]).await);
+    assert!(!complete(second(), [5; 9]).await);
+    t.store.forget_idempotent(&second()).await.unwrap();
     let Begun::Before(done) = begin(at(now + secs(500))).await else {
         panic!("a finished key was given away");
     };
@@ -408,10 +409,7 @@ async fn idempotency_keys_begin_once_and_keep_the_answer(t: &Fixture) {
         1
     );
     assert_eq!(begin(at(now)).await, Begun::Ours);
-    t.store
-        .forget_idempotent(partner, "POST /accounts", "k1")
-        .await
-        .unwrap();
+    t.store.forget_idempotent(&at(now)).await.unwrap();
     assert_eq!(begin(at(now)).await, Begun::Ours);
 }
 
