@@ -34,6 +34,8 @@ const KNOWN: &[(Who, &str, &str)] = &[
     (Partner, "POST /api/v1/partner/keys", "{}"),
     (Partner, "GET /api/v1/partner/keys", ""),
     (Partner, "DELETE /api/v1/partner/keys/{key_id}", ""),
+    (Partner, "GET /api/v1/partner/webhook_secret", ""),
+    (Partner, "POST /api/v1/partner/webhook_secret", ""),
     (Partner, "GET /api/v1/partner/redirect_urls", ""),
     (
         Partner,
@@ -97,6 +99,12 @@ const KNOWN: &[(Who, &str, &str)] = &[
     (Partner, "GET /api/v1/integrations", ""),
     (Partner, "GET /api/v1/jobs", ""),
     (Partner, "GET /api/v1/jobs/{job_id}", ""),
+    (Partner, "DELETE /api/v1/jobs/{job_id}", ""),
+    (
+        Partner,
+        "POST /api/v1/calls",
+        r#"{"account_id":"ext:x","provider":"sandbox","method":"GET","path":"/echo"}"#,
+    ),
     (Partner, "GET /api/v1/calls", ""),
     (Partner, "GET /api/v1/usage", ""),
     (Partner, "GET /api/v1/usage/statement", ""),

@@ -51,6 +51,7 @@ pub(crate) fn row<K: JobKind>(
         started_at: None,
         completed_at: None,
         expires_at: None,
+        then_job: None,
     })
 }
 

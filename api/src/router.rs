@@ -15,7 +15,7 @@ use crate::{
     idempotency, layers, openapi, pages,
     routes::{
         accounts, auth_configs, calls, connect, health, integrations, jobs, me, operator, partner,
-        partner_keys, redirect_urls, usage,
+        partner_keys, redirect_urls, usage, webhook_secret,
     },
     state::Api,
 };
@@ -46,6 +46,10 @@ fn partners() -> Routes {
             redirect_urls::replace::replace_redirect_urls
         ))
         .routes(routes!(
+            webhook_secret::get::get_webhook_secret,
+            webhook_secret::rotate::rotate_webhook_secret
+        ))
+        .routes(routes!(
             accounts::create::create_account,
             accounts::list::list_accounts
         ))
@@ -74,8 +78,7 @@ fn partners() -> Routes {
         ))
         .routes(routes!(integrations::refresh::refresh_integration))
         .routes(routes!(jobs::list::list_jobs))
-        .routes(routes!(jobs::get::get_job))
-        .routes(routes!(calls::list::list_calls))
+        .routes(routes!(jobs::get::get_job, jobs::cancel::cancel_job))
         .routes(routes!(usage::get::get_usage))
         .routes(routes!(usage::statement::get_statement))
         .routes(routes!(me::get_me))

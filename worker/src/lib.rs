@@ -29,7 +29,9 @@ use latchkey_jobs::{Execute, RunOptions, Urgency};
 use latchkey_runtime::Context;
 use latchkey_telemetry::Chain;
 
-use crate::{client::Clients, gate::Gate, refresh::Refresher};
+use crate::{
+    client::Clients, gate::Gate, handlers::deliver_callback::Callbacks, refresh::Refresher,
+};
 
 pub use crate::error::WorkerError;
 
@@ -48,6 +50,7 @@ pub(crate) struct Worker {
     pub(crate) refresher: Refresher,
     pub(crate) gate: Gate,
     pub(crate) clients: Clients,
+    pub(crate) callbacks: Callbacks,
 }
 
 impl Worker {
@@ -57,6 +60,7 @@ impl Worker {
             refresher: Refresher::open(ctx.clone()).await?,
             gate: Gate::new(&ctx),
             clients: Clients::new(&ctx),
+            callbacks: Callbacks::default(),
             ctx,
         }))
     }

@@ -6,7 +6,7 @@ use std::{future::Future, sync::Arc};
 use futures::{FutureExt, future::BoxFuture};
 use latchkey_jobs::{
     Job, JobKind, KindInfo, Outcome, PayloadError,
-    kinds::{ExchangeCode, ProviderCall, RefreshGrants, RevokeGrant},
+    kinds::{DeliverCallback, ExchangeCode, ProviderCall, RefreshGrants, RevokeGrant},
 };
 
 use crate::{
@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// Every kind with its handler.
-pub(crate) const HANDLERS: [Entry; 4] = [
+pub(crate) const HANDLERS: [Entry; 5] = [
+    entry::<DeliverCallback>(),
     entry::<ExchangeCode>(),
     entry::<ProviderCall>(),
     entry::<RefreshGrants>(),

@@ -5,10 +5,13 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use latchkey_domain::{AttemptId, Timestamp};
-use latchkey_jobs::{Job, KindInfo, Outcome};
+use latchkey_domain::{AttemptId, JobId, Timestamp};
+use latchkey_jobs::{
+    Job, JobKind, KindInfo, Outcome, Urgency,
+    kinds::{DeliverCallback, ProviderCall, deliver_callback::CallEnd},
+};
 use latchkey_runtime::Context;
-use latchkey_store::{CompleteJob, JobClaim, JobEnd, JobRow};
+use latchkey_store::{CompleteJob, JobClaim, JobEnd, JobRow, ReleaseJob};
 use latchkey_telemetry::{Chain, JobEnd as EndLabel, job_span, request_span};
 use tracing::{Instrument, Span};
 
@@ -34,7 +37,12 @@ pub(crate) struct Attempt {
     /// How long it was held back before that: limits, and waits between attempts.
     pub(crate) held: Duration,
     claim: Option<AttemptId>,
+    /// The job that is held until this one has ended.
+    then_job: Option<JobId>,
 }
+
+/// When the scheduler pushes a released job, if the push that follows its release was lost.
+const WAKE_AGAIN: Duration = Duration::from_secs(15);
 
 /// How a job failed for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +112,7 @@ async fn begin(ctx: &Context, info: &KindInfo, job: Job) -> Option<Attempt> {
             queued: now.since(job.queued_at),
             held: Duration::ZERO,
             claim: None,
+            then_job: None,
             job,
         });
     }
@@ -132,6 +141,7 @@ fn claimed(row: JobRow, job: Job, info: &KindInfo, claim: AttemptId, now: Timest
         queued: now.since(row.run_at),
         held: row.run_at.since(row.created_at),
         claim: Some(claim),
+        then_job: row.then_job,
         job: Job {
             payload: row.payload,
             sealed: row.sealed,
@@ -270,16 +280,69 @@ async fn write(
         partner_id: attempt.job.partner,
         job_id: attempt.job.id,
         claim,
+        release: release(attempt, &end, now),
         end,
         now,
     };
+    let released = complete.release.as_ref().map(|held| held.job_id);
     match ctx.store.complete_job(complete).await {
-        Ok(true) => ctx.signals.publish(attempt.job.id.as_u128()).await,
+        Ok(true) => {
+            ctx.signals.publish(attempt.job.id.as_u128()).await;
+            if let Some(held) = released {
+                wake(ctx, attempt, held, now).await;
+            }
+        }
         Ok(false) => tracing::warn!("the claim on the job had run out; its outcome was not kept"),
         // Its lease ends, and it runs again: handlers stand that.
         Err(error) => {
             tracing::error!(error = %Chain(&error), "a job's outcome could not be written");
         }
+    }
+}
+
+/// Lets the job go that is held until this one has ended, if this is its end.
+fn release(attempt: &Attempt, end: &JobEnd, now: Timestamp) -> Option<ReleaseJob> {
+    let held = attempt.then_job?;
+    let (status, error_code, error) = match end {
+        JobEnd::Completed { .. } => ("completed", None, None),
+        JobEnd::Failed {
+            error_code, error, ..
+        } => ("failed", Some(error_code.clone()), Some(error.clone())),
+        JobEnd::Retry { .. } | JobEnd::Snooze { .. } => return None,
+    };
+    // Only calls have one that follows.
+    let call: ProviderCall = attempt.job.payload().ok()?;
+    let callback = DeliverCallback::of(attempt.job.id, &call, attempt.accepted_at);
+    let callback = callback.ended(CallEnd {
+        status: status.to_owned(),
+        at: now,
+        error_code,
+        error,
+    });
+    Some(ReleaseJob {
+        job_id: held,
+        payload: serde_json::to_string(&callback).ok()?,
+        wake_at: now + WAKE_AGAIN,
+    })
+}
+
+/// Pushes a released job. A queue that is full or away is no error: the scheduler pushes it later.
+async fn wake(ctx: &Context, attempt: &Attempt, held: JobId, now: Timestamp) {
+    let job = Job {
+        id: held,
+        kind: DeliverCallback::KIND.to_owned(),
+        urgency: Urgency::Background,
+        partner: attempt.job.partner,
+        payload: String::new(),
+        sealed: None,
+        reply_to: None,
+        deadline: None,
+        durable: true,
+        queued_at: now,
+        request_id: attempt.job.request_id,
+    };
+    if let Err(error) = ctx.queue.push(job).await {
+        tracing::info!(job_id = %held, error = %Chain(&error), "the scheduler will push this job");
     }
 }
 

@@ -14,3 +14,4 @@ pub(crate) mod partner;
 pub(crate) mod partner_keys;
 pub(crate) mod redirect_urls;
 pub(crate) mod usage;
+pub(crate) mod webhook_secret;

@@ -105,6 +105,7 @@ id!(/** One durable unit of asynchronous work. */ JobId, "job", "job_");
 id!(/** One request to a provider; its receipt. */ CallId, "call", "call_");
 id!(/** One HTTP request to us. */ RequestId, "request", "req_");
 id!(/** Where the reply to a waiting caller goes. */ ReplyId, "reply", "rep_");
+id!(/** What a partner's webhooks are signed with. */ WebhookSecretId, "webhook secret", "ws_");
 id!(/** A data key that seals a partner's secrets. */ DataKeyId, "data key", "dk_");
 id!(/** A line of the audit log. */ AuditId, "audit", "aud_");
 

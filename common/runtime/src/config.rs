@@ -96,6 +96,7 @@ pub struct Config {
     pub http: Http,
     pub connect: Connect,
     pub calls: Calls,
+    pub callbacks: Callbacks,
     pub refresh: Refresh,
     pub worker: Worker,
     pub scheduler: Scheduler,
@@ -153,6 +154,17 @@ pub struct Calls {
     #[serde(rename = "result_retention_ms", deserialize_with = "millis")]
     pub result_retention: Duration,
     pub backlog_max: u64,
+}
+
+/// Callbacks of asynchronous calls.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "each setting is explained beside its default")]
+pub struct Callbacks {
+    #[serde(deserialize_with = "list")]
+    pub egress_allow: Vec<String>,
+    #[serde(rename = "timeout_ms", deserialize_with = "millis")]
+    pub timeout: Duration,
 }
 
 /// The refresh protocol.

@@ -43,6 +43,8 @@ pub struct Context {
     pub breakers: Arc<Breakers>,
     /// The only sender of provider requests.
     pub http: ProviderHttp,
+    /// The sender of partners' callbacks, held to an egress list of its own.
+    pub callback_http: ProviderHttp,
     /// Numbers for the operator.
     pub metrics: Metrics,
     /// How this process ends.
@@ -67,7 +69,9 @@ impl Context {
     ) -> Result<Self, StartError> {
         let metrics = Metrics::new();
         let catalog = Catalog::load(config.catalog_dir.as_deref()).map_err(StartError::Catalog)?;
-        let http = provider_http(&config)?;
+        let http = sender("egress_allow", &config.egress_allow)?;
+        let allow = &config.callbacks.egress_allow;
+        let callback_http = sender("callbacks.egress_allow", allow)?;
         let ring = key_ring(&config, &*entropy)?;
         let engine = Engine::open(&config, &clock, &*entropy, &metrics).await?;
         let Engine {
@@ -104,6 +108,7 @@ impl Context {
             entropy,
             store,
             http,
+            callback_http,
             metrics,
             stopper,
             operator_token,
@@ -139,18 +144,15 @@ pub fn key_file(config: &Config) -> PathBuf {
         .unwrap_or_else(|| config.data_dir.join("key"))
 }
 
-fn provider_http(config: &Config) -> Result<ProviderHttp, StartError> {
+/// A sender that reaches public addresses and those of the list that the setting `name` holds.
+fn sender(name: &'static str, allow: &[String]) -> Result<ProviderHttp, StartError> {
     let block = |text: &String| {
         text.parse::<Cidr>()
             .map_err(|error| crate::ConfigError::Invalid {
-                name: "egress_allow",
+                name,
                 problem: error.to_string(),
             })
     };
-    let allow = config
-        .egress_allow
-        .iter()
-        .map(block)
-        .collect::<Result<_, _>>()?;
+    let allow = allow.iter().map(block).collect::<Result<_, _>>()?;
     ProviderHttp::new(HttpLimits::default(), Egress::new(allow)).map_err(StartError::Http)
 }

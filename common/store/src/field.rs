@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use latchkey_domain::{
     AccountId, AttemptId, AuditId, AuthConfigId, CallId, ConnectionId, DataKeyId, GrantId,
-    HolderId, JobId, KeyId, PartnerId, RequestId, SessionId, Timestamp,
+    HolderId, JobId, KeyId, PartnerId, RequestId, SessionId, Timestamp, WebhookSecretId,
     states::{
         AuthConfigStatus, CallOutcome, ConnectionStatus, GrantState, JobState, PartnerStatus,
         SessionStatus,
@@ -115,7 +115,8 @@ text!(
     KeyId,
     PartnerId,
     RequestId,
-    SessionId
+    SessionId,
+    WebhookSecretId
 );
 
 macro_rules! state {

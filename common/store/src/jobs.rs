@@ -10,7 +10,7 @@ use crate::{
     Result, Store,
     field::record,
     sql::{Sql, columns},
-    writer::Write,
+    writer::{self, Write},
 };
 
 record! {
@@ -71,6 +71,8 @@ record! {
         pub completed_at: Option<Timestamp>,
         /// When the row, or what is left of it, is deleted.
         pub expires_at: Option<Timestamp>,
+        /// The job that is held until this one has ended.
+        pub then_job: Option<JobId>,
     }
 }
 
@@ -98,8 +100,22 @@ pub struct CompleteJob {
     pub claim: AttemptId,
     /// How it ended.
     pub end: JobEnd,
+    /// The job to let go with it, where this is the end of the job itself.
+    pub release: Option<ReleaseJob>,
     /// Now.
     pub now: Timestamp,
+}
+
+/// Lets a held job go: in the transaction in which the job before it ends, so that neither is without the
+/// other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseJob {
+    /// Which.
+    pub job_id: JobId,
+    /// What it is told.
+    pub payload: String,
+    /// When the reconciler pushes it, unless whoever released it did.
+    pub wake_at: Timestamp,
 }
 
 impl CompleteJob {
@@ -172,6 +188,15 @@ impl Store {
     /// Adds a job, in a group commit; `false` if its id is there already.
     pub async fn insert_job(&self, row: JobRow) -> Result<bool> {
         Ok(self.group(Write::InsertJob(Box::new(row))).await?.won)
+    }
+
+    /// Adds a job and the one that is held until it has ended, both or neither.
+    pub async fn insert_job_then(&self, row: &JobRow, held: &JobRow) -> Result<()> {
+        let mut tx = self.engine.begin().await?;
+        for row in [held, row] {
+            Sql::insert(row).run(&mut *tx).await?;
+        }
+        self.engine.commit(tx).await
     }
 
     /// One job with all it holds.
@@ -261,17 +286,34 @@ impl Store {
             .won)
     }
 
-    /// Cancels a job that has not started; `false` if there is none such.
-    pub async fn cancel_job(&self, partner: PartnerId, id: JobId, now: Timestamp) -> Result<bool> {
+    /// Cancels a job that has not started, keeps its row until `expires_at`, and lets go what was held for
+    /// its end; `false` if there is none such.
+    pub async fn cancel_job(
+        &self,
+        partner: PartnerId,
+        id: JobId,
+        expires_at: Timestamp,
+        release: Option<&ReleaseJob>,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.engine.begin().await?;
         let changed = Sql::new(
-            "UPDATE jobs SET state = 'canceled', wake_at = NULL, sealed = NULL, completed_at = $1 \
-             WHERE partner_id = $2 AND id = $3 AND state = 'queued' AND started_at IS NULL",
+            "UPDATE jobs SET state = 'canceled', wake_at = NULL, sealed = NULL, \
+             completed_at = $1, expires_at = $2 WHERE partner_id = $3 AND id = $4 \
+             AND state = 'queued' AND started_at IS NULL",
         )
         .bind(&now)
+        .bind(&expires_at)
         .bind(&partner)
         .bind(&id)
-        .run(&self.engine.write)
+        .run(&mut *tx)
         .await?;
+        if changed > 0
+            && let Some(release) = release
+        {
+            writer::release_all(self.engine.marks(), &mut tx, &[(partner, release, now)]).await?;
+        }
+        self.engine.commit(tx).await?;
         Ok(changed > 0)
     }
 }

@@ -36,6 +36,7 @@ mod sessions;
 mod sql;
 mod store;
 mod usage;
+mod webhooks;
 mod writer;
 
 pub use accounts::{AccountFilter, AccountRow};
@@ -54,12 +55,13 @@ pub use grants::{
     CloseAttempt, GrantClaim, GrantKey, GrantRow, GrantSecret, Landed, Landing, LoadedGrant,
 };
 pub use idempotency::{Begun, IdempotencyRow, IdempotencyState};
-pub use jobs::{CompleteJob, JobClaim, JobEnd, JobFilter, JobRow};
+pub use jobs::{CompleteJob, JobClaim, JobEnd, JobFilter, JobRow, ReleaseJob};
 pub use leases::TaskLease;
 pub use partners::{Confirmation, PartnerChange, PartnerRow};
 pub use sessions::{AfterCode, BeginAuthorizing, SessionRow, TakeCode};
 pub use store::{Schema, Store, StoreConfig};
 pub use usage::{COMMIT_WATERMARK, Granularity, RollUp, UsageLine};
+pub use webhooks::WebhookSecretRow;
 pub use writer::CommitStats;
 
 /// What every method of the store returns.

@@ -2,7 +2,8 @@
 //! ([`KeyRing`], from a file or a setting, never in the store) wraps one [`DataKey`] per partner; the data
 //! key seals each secret with AES-256-GCM, bound by [`Aad`] to the table, column, partner, row and version
 //! it was written for, so that a blob moved elsewhere does not open. Beside it: API keys with their
-//! checksum and peppered hash ([`api_key`]), and random tokens that are stored as digests ([`token`]).
+//! checksum and peppered hash ([`api_key`]), random tokens that are stored as digests ([`token`]), and what
+//! webhooks are signed with ([`webhook`]).
 //!
 //! Nothing here does I/O but reading and making the key file. No `Debug` prints a secret.
 
@@ -16,6 +17,7 @@ pub mod seal;
 pub mod token;
 #[cfg(test)]
 mod vectors;
+pub mod webhook;
 
 pub use api_key::{ApiKey, ApiKeyError, Mode, Pepper, same};
 pub use data_key::DataKey;
@@ -23,6 +25,7 @@ pub use error::{KeyFileError, KeyTextError, VaultError};
 pub use key_ring::{KeyRing, WrappedKey};
 pub use seal::{Aad, open, seal, sealed_with};
 pub use token::{digest, random_token};
+pub use webhook::WebhookSecret;
 
 #[cfg(test)]
 mod tests {

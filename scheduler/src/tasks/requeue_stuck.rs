@@ -230,6 +230,7 @@ fn revocation(grant: &GrantRow, now: Timestamp) -> Option<JobRow> {
         started_at: None,
         completed_at: None,
         expires_at: Some(now + REVOCATION_KEPT),
+        then_job: None,
     })
 }
 

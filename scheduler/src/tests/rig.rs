@@ -169,6 +169,7 @@ impl Rig {
             started_at: None,
             completed_at: None,
             expires_at: None,
+            then_job: None,
         }
     }
 

@@ -204,6 +204,7 @@ impl Protocol {
             started_at: None,
             completed_at: None,
             expires_at: Some(now + REVOCATION_KEPT),
+            then_job: None,
         };
         Ok((job, row))
     }

@@ -380,6 +380,7 @@ impl Bench {
             started_at: None,
             completed_at: None,
             expires_at: None,
+            then_job: None,
         };
         assert!(ctx.store.insert_job(row).await.unwrap());
         job

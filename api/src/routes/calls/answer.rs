@@ -12,7 +12,7 @@ use latchkey_jobs::kinds::provider_call::{CallAnswer, CallResult};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
-use super::{CALL_ID, Call};
+use super::{CALL_ID, Call, Shape};
 use crate::{
     error::{ApiError, Code},
     reach,
@@ -63,7 +63,7 @@ pub(super) fn render(call: &Call, answer: &CallAnswer, body: &[u8]) -> Result<Re
         } => {
             let status = StatusCode::from_u16(*status).map_err(ApiError::internal)?;
             let headers = read_headers(headers);
-            if call.request.raw {
+            if call.shape == Shape::Raw {
                 raw(status, &headers, body)
             } else {
                 named(status, &headers, body, *limited_for_s).into_response()

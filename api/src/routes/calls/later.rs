@@ -1,20 +1,29 @@
-//! A call that nobody waits for (`Prefer: respond-async`): its row is written before anyone is told
-//! "accepted", so neither a crash nor a full queue loses it.
+//! A call that is written down before anyone is told "accepted" (`Prefer: respond-async`, `Prefer: wait=N`,
+//! `POST /calls`), so that neither a crash nor a full queue loses it. Whoever asked to wait a while is given
+//! the outcome if it comes within that time.
 
 use std::time::Duration;
 
-use axum::response::Response;
-use latchkey_domain::{CallId, PartnerId, states::JobState};
-use latchkey_jobs::{Urgency, frame, kinds::ProviderCall};
+use axum::response::{IntoResponse, Response};
+use http::HeaderName;
+use latchkey_domain::{CallId, JobId, PartnerId, states::JobState};
+use latchkey_jobs::{
+    Urgency, frame,
+    kinds::{
+        DeliverCallback, ProviderCall,
+        provider_call::{CallAnswer, CallResult},
+    },
+};
 use latchkey_store::{JobFilter, JobRow};
 use moka::future::Cache;
+use secrecy::{ExposeSecret, SecretString};
 
-use super::Call;
+use super::{Call, Shape, answer, preference};
 use crate::{
     durable,
     error::{ApiError, Code},
     reply::Result,
-    routes::jobs::Accepted,
+    routes::jobs::{self, Accepted},
     state::Api,
 };
 
@@ -24,6 +33,8 @@ const KEPT: Duration = Duration::from_secs(2);
 const PARTNERS_KEPT: u64 = 50_000;
 /// When it makes sense to try again with a full backlog.
 const COME_BACK: Duration = Duration::from_secs(60);
+
+const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Unfinished jobs by partner, a moment old.
 #[derive(Debug)]
@@ -54,8 +65,8 @@ impl Backlogs {
     }
 }
 
-/// Writes the row, wakes a worker, and answers 202.
-pub(super) async fn accept(api: &Api, call: &Call) -> Result<Response> {
+/// Writes the row, wakes a worker, waits as long as was asked, and answers with the outcome or 202.
+pub(super) async fn accept(api: &Api, call: &Call, wait: Duration) -> Result<Response> {
     let (ctx, partner) = (&api.ctx, call.partner.id);
     let most = ctx.config.calls.backlog_max;
     if api.backlogs.of(api, partner).await? >= most {
@@ -63,37 +74,140 @@ pub(super) async fn accept(api: &Api, call: &Call) -> Result<Response> {
             format!("{most} of your jobs are unfinished, which is the most. Wait for some to end.");
         return Err(ApiError::new(Code::RateLimited, text).retry_after(COME_BACK));
     }
-    let now = ctx.now();
-    let kind = call.kind(CallId::new(now, &*ctx.entropy));
+    let kind = call.kind(CallId::new(ctx.now(), &*ctx.entropy));
+    let (row, held) = rows(api, call, &kind, wait).await?;
+    let is_parked = row.dispatched_at.is_none();
+    let mut job = durable::wake_up::<ProviderCall>(api, &row, call.request_id);
+    job.urgency = urgency(wait);
+    let (id, accepted) = (row.id, Accepted::of(api, &row));
+    // Before the row is there, so that its end is not missed.
+    let ended = (!wait.is_zero()).then(|| ctx.signals.subscribe(id.as_u128()));
+    match held {
+        Some(held) => ctx.store.insert_job_then(&row, &held).await?,
+        None => drop(ctx.store.insert_job(row).await?),
+    }
+    if !is_parked {
+        durable::push(api, job).await;
+    }
+    let outcome = match ended {
+        Some(ended) => {
+            ended.wait(wait).await;
+            outcome(api, call, id).await?
+        }
+        None => None,
+    };
+    let mut response = outcome.unwrap_or_else(|| accepted.into_answer());
+    response
+        .headers_mut()
+        .insert(APPLIED, preference::applied(wait));
+    Ok(response)
+}
+
+/// Which queue it goes through: behind those that somebody waits for, unless somebody waits for it too.
+fn urgency(wait: Duration) -> Urgency {
+    if wait.is_zero() {
+        Urgency::Background
+    } else {
+        Urgency::Interactive
+    }
+}
+
+/// The row of the call, and of the callback that is held until it has ended.
+async fn rows(
+    api: &Api,
+    call: &Call,
+    kind: &ProviderCall,
+    wait: Duration,
+) -> Result<(JobRow, Option<JobRow>)> {
+    let (ctx, partner) = (&api.ctx, call.partner.id);
     let mut row = JobRow {
         visible: true,
-        // Behind those that somebody waits for.
-        urgency: Urgency::Background.as_str().to_owned(),
+        urgency: urgency(wait).as_str().to_owned(),
         account_id: Some(call.reached.account.id),
         provider: Some(call.provider.clone()),
         service: Some(call.service.clone()),
         action: Some(call.endpoint.clone()),
-        ..durable::row(api, partner, call.request_id, &kind)?
+        ..durable::row(api, partner, call.request_id, kind)?
     };
     let plain = frame::pack(&call.request, &call.body).map_err(ApiError::internal)?;
-    let id = row.id.to_string();
-    row.sealed = Some(
-        ctx.sealer
-            .seal(partner, "jobs", "sealed", &id, 0, &plain)
-            .await?,
-    );
+    row.sealed = Some(seal(api, &row, &plain).await?);
     // Beyond the partner's rate it is parked: the scheduler releases what waits, in turn with others'.
     let permit = ctx.plan_limits.peek(partner, &call.partner.plan).await;
     if !permit.allowed {
         row.dispatched_at = None;
-        row.wake_at = Some(now + permit.retry_after);
+        row.wake_at = Some(row.created_at + permit.retry_after);
     }
-    let mut job = durable::wake_up::<ProviderCall>(api, &row, call.request_id);
-    job.urgency = Urgency::Background;
-    let accepted = Accepted::of(api, &row);
-    ctx.store.insert_job(row).await?;
-    if permit.allowed {
-        durable::push(api, job).await;
+    let held = match &call.callback_url {
+        Some(url) => Some(callback(api, call, &mut row, kind, url).await?),
+        None => None,
+    };
+    Ok((row, held))
+}
+
+/// The row of a callback: nobody wakes it before the call has ended.
+async fn callback(
+    api: &Api,
+    call: &Call,
+    row: &mut JobRow,
+    kind: &ProviderCall,
+    url: &SecretString,
+) -> Result<JobRow> {
+    let callback = DeliverCallback::of(row.id, kind, row.created_at);
+    let mut held = JobRow {
+        wake_at: None,
+        dispatched_at: None,
+        account_id: row.account_id,
+        provider: row.provider.clone(),
+        ..durable::row(api, row.partner_id, call.request_id, &callback)?
+    };
+    held.sealed = Some(seal(api, &held, url.expose_secret().as_bytes()).await?);
+    row.then_job = Some(held.id);
+    Ok(held)
+}
+
+async fn seal(api: &Api, row: &JobRow, plain: &[u8]) -> Result<Vec<u8>> {
+    let id = row.id.to_string();
+    let sealer = &api.ctx.sealer;
+    Ok(sealer
+        .seal(row.partner_id, "jobs", "sealed", &id, 0, plain)
+        .await?)
+}
+
+/// What came of the call, if it has ended.
+async fn outcome(api: &Api, call: &Call, id: JobId) -> Result<Option<Response>> {
+    let row = api.ctx.store.get_job(call.partner.id, id).await?;
+    let Some(row) = row.filter(|row| row.state.is_final()) else {
+        return Ok(None);
+    };
+    if call.shape == Shape::Job {
+        return Ok(Some(jobs::get::detail(api, &row).await?.into_response()));
     }
-    Ok(accepted.into_answer())
+    let Some(sealed) = &row.result else {
+        return Ok(Some(answer::render(call, &unsaid(call, &row), &[])?));
+    };
+    let plain = api
+        .ctx
+        .sealer
+        .open(row.partner_id, "jobs", "result", &id.to_string(), 0, sealed)
+        .await?;
+    let (head, body) =
+        frame::unpack::<CallAnswer>(plain.expose_secret()).map_err(ApiError::internal)?;
+    answer::render(call, &head, body).map(Some)
+}
+
+/// The answer of a call whose job ended without one: its row says why.
+fn unsaid(call: &Call, row: &JobRow) -> CallAnswer {
+    let canceled = row.state == JobState::Canceled;
+    let code = row.error_code.clone().filter(|_| !canceled);
+    let message = row.error.clone().filter(|_| !canceled);
+    let kind = serde_json::from_str::<ProviderCall>(&row.payload);
+    CallAnswer {
+        call: kind.map_or_else(|_| CallId::from_u128(call.request_id.as_u128()), |k| k.call),
+        result: CallResult::Failed {
+            code: code.unwrap_or_else(|| Code::Conflict.as_str().to_owned()),
+            message: message.unwrap_or_else(|| "the call was canceled before it began".to_owned()),
+            reason: None,
+            retry_after_s: None,
+        },
+    }
 }

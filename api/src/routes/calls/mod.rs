@@ -9,9 +9,11 @@
 //! The minute limit is not looked at here: the worker's gate takes the permit right before the request.
 
 mod answer;
+pub(crate) mod create;
 mod later;
 pub(crate) mod list;
 mod named;
+mod preference;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -19,22 +21,27 @@ mod waiting;
 
 use std::sync::Arc;
 
-use axum::{response::Response, routing::any};
+use axum::{
+    response::Response,
+    routing::{any, post},
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method};
 use latchkey_domain::{CallId, RequestId};
 use latchkey_jobs::kinds::{ProviderCall, provider_call::CallRequest};
 use latchkey_providers::{Permission, Service};
 use latchkey_store::{ConnectionRow, KeyMode};
+use secrecy::SecretString;
 use utoipa::{OpenApi, openapi::path::PathItem};
 use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use later::Backlogs;
+use preference::Preference;
 
 use crate::{
     auth::Partner,
     error::{ApiError, Code},
-    reach::{Reached, named_account},
+    reach::Reached,
     reply::Result,
     state::Api,
 };
@@ -42,15 +49,28 @@ use crate::{
 /// The receipt's id, on answers of calls.
 const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
 
+/// Where calls are described in JSON, and their receipts listed.
+const CALLS: &str = "/api/v1/calls";
+
 /// The routes of both kinds of calls, for every method. Routes with fixed segments win over these.
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     #[derive(OpenApi)]
-    #[openapi(paths(named::call_named, raw::call_raw))]
+    #[openapi(paths(
+        named::call_named,
+        raw::call_raw,
+        create::create_call,
+        list::list_calls
+    ))]
     struct Documented;
 
     let mut doc = Documented::openapi();
-    doc.paths.paths.values_mut().for_each(name_operations);
+    for (path, item) in &mut doc.paths.paths {
+        if path != CALLS {
+            name_operations(item);
+        }
+    }
     OpenApiRouter::with_openapi(doc)
+        .route(CALLS, post(create::create_call).get(list::list_calls))
         .route("/api/v1/{provider}/{*path}", any(named::call_named))
         .route("/api/v1/proxy/{provider}/{service}", any(raw::call_raw))
         .route("/api/v1/proxy/{provider}/{service}/", any(raw::call_raw))
@@ -87,6 +107,20 @@ struct Call {
     endpoint: String,
     request: CallRequest,
     body: Bytes,
+    shape: Shape,
+    /// Where its outcome is posted.
+    callback_url: Option<SecretString>,
+}
+
+/// What the answer looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// The provider's JSON in the envelope.
+    Named,
+    /// The provider's answer as it is.
+    Raw,
+    /// The job.
+    Job,
 }
 
 impl Call {
@@ -105,34 +139,21 @@ impl Call {
 
     /// Makes it: now, or, where the caller prefers that, later.
     async fn make(self, api: &Api, headers: &HeaderMap) -> Result<Response> {
-        if prefers_async(headers) {
-            return later::accept(api, &self).await;
+        match Preference::read(headers) {
+            Preference::Waiting => waiting::make(api, &self).await,
+            Preference::Later(wait) => later::accept(api, &self, wait).await,
         }
-        waiting::make(api, &self).await
     }
-}
-
-/// `Prefer: respond-async` (RFC 7240 §4.1). Other preferences may stand beside it.
-fn prefers_async(headers: &HeaderMap) -> bool {
-    let values = headers
-        .get_all("prefer")
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let tokens = values.flat_map(|value| value.split([',', ';']));
-    tokens
-        .map(str::trim)
-        .any(|token| token.eq_ignore_ascii_case("respond-async"))
 }
 
 /// Finds the connection that serves a call to this provider, if the partner may make it.
 async fn admit(
     api: &Api,
     partner: &Partner,
-    headers: &HeaderMap,
+    account: &str,
     provider: &str,
 ) -> Result<Arc<Reached>> {
     partner.may_reach(provider)?;
-    let account = named_account(headers)?;
     let reached = api.reach.find(api, partner.id, account, provider).await?;
     within_quota(api, partner).await?;
     Ok(reached)

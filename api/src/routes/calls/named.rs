@@ -12,11 +12,12 @@ use latchkey_jobs::kinds::provider_call::CallRequest;
 use latchkey_providers::{BuildError, EndpointMatch, NoMatch};
 use serde_json::Value;
 
-use super::{Call, admit, check_permission, idempotency_key};
+use super::{Call, Shape, admit, check_permission, idempotency_key};
 use crate::{
     auth::Partner,
     error::{ApiError, Code},
     extract::{Id, check_json_type, read_body},
+    reach::named_account,
     reply::{Envelope, Result},
     state::Api,
 };
@@ -49,7 +50,8 @@ pub(crate) async fn call_named(
     if !body.is_empty() {
         check_json_type(&parts.headers)?;
     }
-    let reached = admit(&api, &partner, &parts.headers, &found.provider.slug).await?;
+    let account = named_account(&parts.headers)?;
+    let reached = admit(&api, &partner, account, &found.provider.slug).await?;
     check_permission(&reached.connection.row, &found.endpoint.permission)?;
     let query = parts.uri.query().unwrap_or_default().as_bytes();
     let query: Vec<_> = form_urlencoded::parse(query).into_owned().collect();
@@ -80,6 +82,8 @@ pub(crate) async fn call_named(
             raw: false,
         },
         body: planned.body,
+        shape: Shape::Named,
+        callback_url: None,
     };
     call.make(&api, &parts.headers).await
 }

@@ -11,18 +11,19 @@ use http::{HeaderMap, Method, Uri};
 use latchkey_jobs::kinds::provider_call::CallRequest;
 use latchkey_providers::{Provider, Service, Target, forward_headers};
 
-use super::{Call, admit, check_service, idempotency_key};
+use super::{Call, Shape, admit, check_service, idempotency_key};
 use crate::{
     auth::Partner,
     error::ApiError,
     extract::{Id, read_body},
     layers,
+    reach::named_account,
     reply::Result,
     state::Api,
 };
 
 /// The endpoint's name in jobs and receipts.
-const NAME: &str = "proxy";
+pub(super) const NAME: &str = "proxy";
 
 /// Headers by which some servers take a request for another than its method and path say: permissions are
 /// checked, and calls repeated, by what these say.
@@ -61,7 +62,8 @@ pub(crate) async fn call_raw(
     let target = Target::raw(&format!("/{path}"), parts.uri.query())
         .map_err(|error| ApiError::invalid(format!("The path is not taken: {error}.")))?;
     let body = read_body(&parts, body).await?;
-    let reached = admit(&api, &partner, &parts.headers, &provider.slug).await?;
+    let account = named_account(&parts.headers)?;
+    let reached = admit(&api, &partner, account, &provider.slug).await?;
     check_service(&reached.connection.row, service, &parts.method)?;
     let kept = forward_headers(&parts.headers);
     let kept = kept
@@ -82,13 +84,15 @@ pub(crate) async fn call_raw(
             raw: true,
         },
         body,
+        shape: Shape::Raw,
+        callback_url: None,
     };
     call.make(&api, &parts.headers).await
 }
 
 /// Refuses what would not be at the provider what it is here. A server that takes TRACE answers with the
 /// request that it got, access token and all.
-fn check_undisguised(method: &Method, headers: &HeaderMap) -> Result<()> {
+pub(super) fn check_undisguised(method: &Method, headers: &HeaderMap) -> Result<()> {
     if matches!(*method, Method::TRACE | Method::CONNECT) {
         return Err(layers::method_not_allowed_here(method));
     }

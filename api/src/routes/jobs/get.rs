@@ -6,14 +6,13 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use base64::{Engine, prelude::BASE64_STANDARD};
 use http::header::RETRY_AFTER;
-use latchkey_domain::Timestamp;
+use latchkey_domain::{Timestamp, states::JobState};
 use latchkey_jobs::{
     JobKind, frame,
     kinds::{
         ProviderCall, RevokeGrant,
-        provider_call::{CallAnswer, CallResult},
+        provider_call::{CallAnswer, ReadableAnswer},
         revoke_grant::RevocationReceipt,
     },
 };
@@ -23,11 +22,12 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{JobSummary, Status, Twice};
+use super::{JobSummary, Status, Twice, find};
 use crate::{
     auth::Partner,
     error::ApiError,
-    extract::{self, Path},
+    extract::Path,
+    openapi::Time,
     reply::{Envelope, Result},
     state::Api,
 };
@@ -48,6 +48,24 @@ pub(crate) struct JobDetail {
     /// What became of a revocation.
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<Receipt>,
+    /// How it goes with the message to the call's `callback_url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callback: Option<Callback>,
+}
+
+/// The message to a `callback_url`.
+#[derive(Serialize, ToSchema)]
+struct Callback {
+    /// `processing` until it is delivered (`completed`) or given up (`failed`).
+    status: Status,
+    /// Times it was posted.
+    attempts: u32,
+    /// When it was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered_at: Option<Time>,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// A provider's answer.
@@ -91,30 +109,33 @@ pub(crate) async fn get_job(
     partner: Partner,
     Path(job): Path<String>,
 ) -> Result<Response> {
-    let id = extract::id(&job, "job")?;
-    let row = api.ctx.store.get_job(partner.id, id).await?;
-    let row = row
-        .filter(|row| row.visible)
-        .ok_or_else(|| ApiError::not_found("job"))?;
-    if let Some(provider) = &row.provider {
-        // What a live key was answered is not for a test key.
-        partner.may_reach(provider)?;
-    }
-    let summary = JobSummary::of(&row);
-    let again = (summary.status == Status::Processing).then(|| again(&row, api.ctx.now()));
-    let mut detail = JobDetail {
-        summary,
-        result: None,
-        receipt: None,
-    };
-    if let Some(sealed) = &row.result {
-        read_result(&api, &row, sealed, &mut detail).await?;
-    }
-    let mut response = Twice(detail).into_response();
+    let row = find(&api, &partner, &job).await?;
+    let detail = detail(&api, &row).await?;
+    let is_open = detail.0.summary.status == Status::Processing;
+    let again = is_open.then(|| again(&row, api.ctx.now()));
+    let mut response = detail.into_response();
     response
         .headers_mut()
         .extend(again.map(|seconds| (RETRY_AFTER, seconds.into())));
     Ok(response)
+}
+
+/// A job with what came of it, and of its callback.
+pub(crate) async fn detail(api: &Api, row: &JobRow) -> Result<Twice<JobDetail>> {
+    let mut detail = JobDetail {
+        summary: JobSummary::of(row),
+        result: None,
+        receipt: None,
+        callback: None,
+    };
+    if let Some(sealed) = &row.result {
+        read_result(api, row, sealed, &mut detail).await?;
+    }
+    if let Some(id) = row.then_job {
+        let held = api.ctx.store.get_job(row.partner_id, id).await?;
+        detail.callback = held.map(|held| Callback::of(&held));
+    }
+    Ok(Twice(detail))
 }
 
 /// Seconds until it makes sense to ask again.
@@ -134,7 +155,7 @@ async fn read_result(api: &Api, row: &JobRow, sealed: &[u8], detail: &mut JobDet
     let plain = plain.expose_secret();
     if row.kind == ProviderCall::KIND {
         let (head, body) = frame::unpack::<CallAnswer>(plain).map_err(ApiError::internal)?;
-        detail.result = provider_result(head, body);
+        detail.result = head.readable(body).map(ProviderResult::from);
     } else if row.kind == RevokeGrant::KIND {
         let receipt: RevocationReceipt =
             serde_json::from_slice(plain).map_err(ApiError::internal)?;
@@ -147,44 +168,29 @@ async fn read_result(api: &Api, row: &JobRow, sealed: &[u8], detail: &mut JobDet
     Ok(())
 }
 
-fn provider_result(answer: CallAnswer, body: &[u8]) -> Option<ProviderResult> {
-    let CallResult::Answered {
-        status, headers, ..
-    } = answer.result
-    else {
-        return None;
-    };
-    let mut by_name: BTreeMap<String, String> = BTreeMap::new();
-    for (name, value) in headers {
-        let all = by_name.entry(name.to_ascii_lowercase()).or_default();
-        if !all.is_empty() {
-            all.push_str(", ");
+impl From<ReadableAnswer> for ProviderResult {
+    fn from(answer: ReadableAnswer) -> Self {
+        Self {
+            call_id: answer.call_id,
+            status: answer.status,
+            headers: answer.headers,
+            body: answer.body,
+            body_encoding: answer.body_encoding,
         }
-        all.push_str(&value);
     }
-    let content_type = by_name.get("content-type").map_or("", String::as_str);
-    let (body, body_encoding) = readable(content_type, body);
-    Some(ProviderResult {
-        call_id: answer.call.to_string(),
-        status,
-        headers: by_name,
-        body,
-        body_encoding,
-    })
 }
 
-/// A body in JSON, and how it stands there.
-fn readable(content_type: &str, body: &[u8]) -> (Value, &'static str) {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let may_be_json = essence.is_empty() || essence.to_ascii_lowercase().ends_with("json");
-    if body.is_empty() {
-        return (Value::Null, "json");
-    }
-    if may_be_json && let Ok(json) = serde_json::from_slice(body) {
-        return (json, "json");
-    }
-    match std::str::from_utf8(body) {
-        Ok(text) => (text.into(), "text"),
-        Err(_) => (BASE64_STANDARD.encode(body).into(), "base64"),
+impl Callback {
+    fn of(held: &JobRow) -> Self {
+        Self {
+            status: held.state.into(),
+            attempts: held.attempts,
+            delivered_at: (held.state == JobState::Completed)
+                .then_some(held.completed_at)
+                .flatten()
+                .map(Time),
+            // Of the last attempt, whether others follow or not.
+            error: held.error.clone(),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Jobs as partners see them: what they asked to be done without waiting, and revocations.
 
+pub(crate) mod cancel;
 pub(crate) mod get;
 pub(crate) mod list;
 #[cfg(test)]
@@ -12,7 +13,14 @@ use latchkey_store::JobRow;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{openapi::Time, reply::Reply, state::Api};
+use crate::{
+    auth::Partner,
+    error::ApiError,
+    extract,
+    openapi::Time,
+    reply::{Reply, Result},
+    state::Api,
+};
 
 /// The job's state as existing pollers know it: they stop at anything but `processing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -37,6 +45,23 @@ impl From<JobState> for Status {
             JobState::Canceled => Self::Canceled,
         }
     }
+}
+
+/// The partner's job of this id, if its key may see it.
+///
+/// # Errors
+/// The same 404 for a malformed id, a missing job and another partner's.
+async fn find(api: &Api, partner: &Partner, id: &str) -> Result<JobRow> {
+    let id = extract::id(id, "job")?;
+    let row = api.ctx.store.get_job(partner.id, id).await?;
+    let row = row
+        .filter(|row| row.visible)
+        .ok_or_else(|| ApiError::not_found("job"))?;
+    if let Some(provider) = &row.provider {
+        // What a live key was answered is not for a test key.
+        partner.may_reach(provider)?;
+    }
+    Ok(row)
 }
 
 /// Work was accepted; a job does it.
@@ -165,7 +190,7 @@ impl<T: Serialize> IntoResponse for Twice<T> {
                 let json = HeaderValue::from_static("application/json");
                 ([(header::CONTENT_TYPE, json)], body).into_response()
             }
-            Err(error) => crate::error::ApiError::internal(error).into_response(),
+            Err(error) => ApiError::internal(error).into_response(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Every kind of job, one file each. Its handler is the file of the same name in `worker/src/handlers`; a
 //! test there fails if either half is missing.
 
+pub mod deliver_callback;
 pub mod exchange_code;
 pub mod provider_call;
 pub mod refresh_grants;
 pub mod revoke_grant;
 
+pub use deliver_callback::DeliverCallback;
 pub use exchange_code::ExchangeCode;
 pub use provider_call::ProviderCall;
 pub use refresh_grants::RefreshGrants;
@@ -14,8 +16,9 @@ pub use revoke_grant::RevokeGrant;
 use crate::job::{JobKind, KindInfo};
 
 /// All kinds. The runner, the metrics and the coverage tests go by this list.
-pub fn all() -> [KindInfo; 4] {
+pub fn all() -> [KindInfo; 5] {
     [
+        DeliverCallback::info(),
         ExchangeCode::info(),
         ProviderCall::info(),
         RefreshGrants::info(),

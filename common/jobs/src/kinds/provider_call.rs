@@ -1,9 +1,11 @@
 //! One request to a provider on behalf of an account (`architecture.md` §5, Call).
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use latchkey_domain::{AccountId, CallId, ConnectionId, backoff::Backoff};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::job::{JobKind, Urgency};
 
@@ -95,4 +97,64 @@ pub enum CallResult {
         /// Seconds after which it makes sense to try again.
         retry_after_s: Option<u64>,
     },
+}
+
+/// A provider's answer as partners read it in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReadableAnswer {
+    /// The receipt's id.
+    pub call_id: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Headers by name, in lower case; several of one name joined by commas.
+    pub headers: BTreeMap<String, String>,
+    /// The body: JSON as it is, other texts as a string, anything else as base64.
+    pub body: Value,
+    /// `json`, `text` or `base64`: what `body` is.
+    pub body_encoding: &'static str,
+}
+
+impl CallAnswer {
+    /// The answer for people and programs that read JSON; `None` where the provider did not answer.
+    pub fn readable(self, body: &[u8]) -> Option<ReadableAnswer> {
+        let CallResult::Answered {
+            status, headers, ..
+        } = self.result
+        else {
+            return None;
+        };
+        let mut by_name: BTreeMap<String, String> = BTreeMap::new();
+        for (name, value) in headers {
+            let all = by_name.entry(name.to_ascii_lowercase()).or_default();
+            if !all.is_empty() {
+                all.push_str(", ");
+            }
+            all.push_str(&value);
+        }
+        let content_type = by_name.get("content-type").map_or("", String::as_str);
+        let (body, body_encoding) = readable(content_type, body);
+        Some(ReadableAnswer {
+            call_id: self.call.to_string(),
+            status,
+            headers: by_name,
+            body,
+            body_encoding,
+        })
+    }
+}
+
+/// A body in JSON, and how it stands there.
+fn readable(content_type: &str, body: &[u8]) -> (Value, &'static str) {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let may_be_json = essence.is_empty() || essence.to_ascii_lowercase().ends_with("json");
+    if body.is_empty() {
+        return (Value::Null, "json");
+    }
+    if may_be_json && let Ok(json) = serde_json::from_slice(body) {
+        return (json, "json");
+    }
+    match std::str::from_utf8(body) {
+        Ok(text) => (text.into(), "text"),
+        Err(_) => (BASE64_STANDARD.encode(body).into(), "base64"),
+    }
 }

@@ -343,5 +343,6 @@ pub(crate) fn job_of(partner: PartnerId) -> JobRow {
         started_at: None,
         completed_at: None,
         expires_at: None,
+        then_job: None,
     }
 }

@@ -3,7 +3,7 @@
 use latchkey_domain::{AttemptId, JobId, PartnerId, states::JobState};
 
 use super::{Fixture, fixture::secs};
-use crate::{CompleteJob, JobClaim, JobEnd, JobFilter, JobRef, JobRow};
+use crate::{CompleteJob, JobClaim, JobEnd, JobFilter, JobRef, JobRow, ReleaseJob};
 
 fn claim(t: &Fixture, job: &JobRow) -> JobClaim {
     JobClaim {
@@ -20,6 +20,7 @@ fn end(t: &Fixture, claim: &JobClaim, end: JobEnd) -> CompleteJob {
         job_id: claim.job_id,
         claim: claim.claim,
         end,
+        release: None,
         now: t.now(),
     }
 }
@@ -230,11 +231,71 @@ async fn one_partners_backlog_does_not_hold_up_another(t: &Fixture) {
     );
 }
 
+async fn a_held_job_goes_with_the_end_of_the_one_before(t: &Fixture) {
+    let partner = t.partner().await;
+    let release = |held: &JobRow, now| ReleaseJob {
+        job_id: held.id,
+        payload: r#"{"told":1}"#.into(),
+        wake_at: now + secs(15),
+    };
+    let pair = async || {
+        let held = JobRow {
+            wake_at: None,
+            visible: false,
+            ..t.job(partner)
+        };
+        let job = JobRow {
+            then_job: Some(held.id),
+            ..t.job(partner)
+        };
+        t.store.insert_job_then(&job, &held).await.unwrap();
+        (job, held)
+    };
+    // By its end, and not by an attempt that failed.
+    let (job, held) = pair().await;
+    for (how, wake_at) in [
+        (JobEnd::Snooze { run_at: t.now() }, None),
+        (
+            JobEnd::Completed {
+                result: None,
+                expires_at: None,
+            },
+            Some(t.now() + secs(15)),
+        ),
+    ] {
+        let claimed = claim(t, &job);
+        assert!(t.store.claim_job(claimed.clone()).await.unwrap().is_some());
+        let is_final = matches!(how, JobEnd::Completed { .. });
+        let mut ending = end(t, &claimed, how);
+        ending.release = is_final.then(|| release(&held, t.now()));
+        assert!(t.store.complete_job(ending).await.unwrap());
+        assert_eq!(read(t, &held).await.wake_at, wake_at);
+    }
+    let held = read(t, &held).await;
+    assert_eq!(held.payload, r#"{"told":1}"#);
+    assert!(t.store.claim_job(claim(t, &held)).await.unwrap().is_some());
+    // By being canceled; also while it waits for a slot, which is no start.
+    let (job, held) = pair().await;
+    let claimed = claim(t, &job);
+    assert!(t.store.claim_job(claimed.clone()).await.unwrap().is_some());
+    let snoozed = end(t, &claimed, JobEnd::Snooze { run_at: t.now() });
+    assert!(t.store.complete_job(snoozed).await.unwrap());
+    let (now, let_go) = (t.now(), release(&held, t.now()));
+    let canceled = t.store.cancel_job(partner, job.id, now, Some(&let_go), now);
+    assert!(canceled.await.unwrap());
+    assert!(read(t, &held).await.wake_at.is_some());
+}
+
 async fn jobs_end_by_cancel_and_deadline(t: &Fixture) {
     let partner = t.partner().await;
     let job = stored(t, partner).await;
-    assert!(t.store.cancel_job(partner, job.id, t.now()).await.unwrap());
-    assert!(!t.store.cancel_job(partner, job.id, t.now()).await.unwrap());
+    let cancel = |id| async move {
+        let (now, kept) = (t.now(), t.now() + secs(600));
+        t.store.cancel_job(partner, id, kept, None, now).await
+    };
+    assert!(cancel(job.id).await.unwrap());
+    assert!(!cancel(job.id).await.unwrap());
+    assert_eq!(read(t, &job).await.expires_at, Some(t.now() + secs(600)));
     assert!(t.store.claim_job(claim(t, &job)).await.unwrap().is_none());
     let started = stored(t, partner).await;
     assert!(
@@ -244,12 +305,7 @@ async fn jobs_end_by_cancel_and_deadline(t: &Fixture) {
             .unwrap()
             .is_some()
     );
-    assert!(
-        !t.store
-            .cancel_job(partner, started.id, t.now())
-            .await
-            .unwrap()
-    );
+    assert!(!cancel(started.id).await.unwrap());
 
     let mut late = t.job(partner);
     late.deadline_at = Some(t.now() + secs(30));
@@ -285,7 +341,9 @@ async fn jobs_are_listed_newest_first(t: &Fixture) {
         t.store.insert_job(job.clone()).await.unwrap();
         ids.push(job.id);
     }
-    t.store.cancel_job(partner, ids[0], t.now()).await.unwrap();
+    let now = t.now();
+    let canceled = t.store.cancel_job(partner, ids[0], now, None, now);
+    assert!(canceled.await.unwrap());
     let list = |filter: JobFilter| async move {
         let filter = JobFilter { limit: 2, ..filter };
         let (rows, total) = t.store.list_jobs(partner, &filter).await.unwrap();
@@ -336,6 +394,7 @@ mod every_engine {
         retries_count_and_snoozes_do_not,
         what_was_lost_is_found_again,
         one_partners_backlog_does_not_hold_up_another,
+        a_held_job_goes_with_the_end_of_the_one_before,
         jobs_end_by_cancel_and_deadline,
         jobs_are_listed_newest_first,
     );

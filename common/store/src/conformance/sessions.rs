@@ -251,6 +251,7 @@ async fn an_exchange_completes_its_session_and_job(t: &Fixture) {
             result: None,
             expires_at: None,
         },
+        release: None,
         now: t.now(),
     });
     // A job that is not ours to end stops everything.

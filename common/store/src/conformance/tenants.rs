@@ -177,7 +177,7 @@ async fn another_partners_jobs_calls_and_usage_are_none(t: &Fixture) {
         lease: secs(9),
     };
     assert!(s.claim_job(claim).await.unwrap().is_none());
-    assert!(!s.cancel_job(yours, job.id, now).await.unwrap());
+    assert!(!s.cancel_job(yours, job.id, now, None, now).await.unwrap());
     let jobs = JobFilter {
         limit: 9,
         hidden_too: true,

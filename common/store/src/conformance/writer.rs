@@ -177,6 +177,7 @@ async fn a_lost_commit_of_jobs_is_resolved(t: &Fixture) {
             result: None,
             expires_at: None,
         },
+        release: None,
         now: t.now(),
     };
     assert!(t.store.complete_job(end).await.unwrap());

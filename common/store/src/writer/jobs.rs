@@ -7,7 +7,7 @@ use sqlx::AnyConnection;
 
 use super::{Answer, Write, grants::lock};
 use crate::{
-    CompleteJob, JobClaim, JobEnd, JobRow, Result,
+    CompleteJob, JobClaim, JobEnd, JobRow, ReleaseJob, Result,
     engine::Marks,
     field::Record,
     sql::{Sql, column, columns, insert_all as insert_rows, with_values},
@@ -136,22 +136,58 @@ pub(crate) async fn complete_all(
          run_at = COALESCE(v.run_at, jobs.run_at), wake_at = v.run_at, \
          dispatched_at = CASE WHEN v.run_at IS NULL THEN jobs.dispatched_at END, \
          attempts = jobs.attempts - v.uncounted, \
+         started_at = CASE WHEN v.uncounted = 1 AND jobs.attempts = 1 THEN NULL \
+                      ELSE jobs.started_at END, \
          sealed = CASE WHEN v.run_at IS NULL THEN NULL ELSE jobs.sealed END, \
          completed_at = CASE WHEN v.run_at IS NULL THEN v.ended_at END, \
          expires_at = COALESCE(v.expires_at, jobs.expires_at) FROM v \
          WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.claim = v.claim \
          AND jobs.state = 'running' RETURNING jobs.claim",
     )
-    .rows(tx)
+    .rows(&mut *tx)
     .await?;
     let ended: HashSet<AttemptId> = rows
         .iter()
         .map(|row| column(row, 0))
         .collect::<Result<_>>()?;
+    let released: Vec<_> = ends
+        .iter()
+        .filter(|end| ended.contains(&end.claim))
+        .filter_map(|end| Some((end.partner_id, end.release.as_ref()?, end.now)))
+        .collect();
+    release_all(marks, tx, &released).await?;
     Ok(ends
         .iter()
         .map(|end| Answer::won(ended.contains(&end.claim)))
         .collect())
+}
+
+/// Lets held jobs go.
+pub(crate) async fn release_all(
+    marks: Marks,
+    tx: &mut AnyConnection,
+    released: &[(PartnerId, &ReleaseJob, Timestamp)],
+) -> Result<()> {
+    const COLUMNS: [&str; 5] = ["partner_id", "id", "payload", "run_at", "wake_at"];
+    if released.is_empty() {
+        return Ok(());
+    }
+    let released: Vec<_> = released.iter().collect();
+    with_values(marks, &COLUMNS, &released, |sql, (partner, job, now)| {
+        sql.add(partner);
+        sql.add(&job.job_id);
+        sql.add(&job.payload);
+        sql.add(now);
+        sql.add(&job.wake_at);
+    })
+    .push(
+        "UPDATE jobs SET payload = v.payload, run_at = v.run_at, wake_at = v.wake_at FROM v \
+         WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id \
+         AND jobs.state = 'queued' AND jobs.wake_at IS NULL",
+    )
+    .run(tx)
+    .await
+    .map(drop)
 }
 
 /// An end as the columns it sets.

@@ -141,7 +141,12 @@ pub(super) async fn deliver(
     match hand_over(ctx, attempt, &CallAnswer { call, result }, &body).await {
         Ok(sealed) => match failed {
             None => Outcome::Done(sealed),
-            Some((code, error)) => Outcome::fail(code, error),
+            // Kept whole for whoever asks: the reason and the wait beside the code.
+            Some((code, error)) => Outcome::Fail {
+                code,
+                error,
+                result: sealed,
+            },
         },
         // The receipt is final: another attempt would only find that.
         Err(error) => Outcome::fail("INTERNAL", Chain(&error)),
