@@ -6,6 +6,7 @@
 
 mod attacks;
 mod bad_provider;
+mod callbacks;
 mod calls;
 mod commands;
 mod connect;

@@ -14,6 +14,7 @@ pub mod http;
 pub mod partner;
 pub mod poll;
 pub mod process;
+pub mod receiver;
 pub mod sandbox;
 pub mod server;
 

@@ -65,7 +65,7 @@ impl JobKind for DeliverCallback {
     const URGENCY: Urgency = Urgency::Background;
     // One request of 20 s, and its outcome.
     const TIMEOUT: Duration = Duration::from_secs(30);
-    const MAX_ATTEMPTS: u32 = 1 + SCHEDULE.len() as u32;
+    const MAX_ATTEMPTS: u32 = 10;
     // The handler names its waits; this serves where it cannot, such as a store that fails.
     const BACKOFF: Backoff = Backoff {
         base: Duration::from_secs(5),
@@ -130,5 +130,15 @@ impl DeliverCallback {
             "timestamp": end.map_or(self.created_at, |end| end.at).to_string(),
             "data": data,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_attempt_after_the_first_has_its_wait() {
+        assert_eq!(DeliverCallback::MAX_ATTEMPTS as usize, 1 + SCHEDULE.len());
     }
 }
