@@ -1,7 +1,7 @@
 //! Callbacks of asynchronous calls, taken by a receiver of the partner's and verified by the specification's
 //! own library (`reliability.md` B18).
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use futures::future::join_all;
 use latchkey_tests::{
@@ -181,15 +181,14 @@ async fn callbacks_survive_a_kill() {
     let jobs = join_all((0..40).map(|_| accept(&partner, call(&receiver.url, "/echo")))).await;
     sandbox.wait("api_calls", 8).await;
     server.crash_and_restart().await;
-    let mut told = std::collections::BTreeSet::new();
-    until("every job told of", || async {
-        told = receiver
+    let told = until("every job told of", || async {
+        let told: BTreeSet<String> = receiver
             .received()
             .iter()
             .map(|message| serde_json::from_str::<Value>(&message.body).unwrap())
             .map(|said| said["data"]["job_id"].as_str().unwrap().to_owned())
             .collect();
-        (told.len() == jobs.len()).then_some(())
+        (told.len() == jobs.len()).then_some(told)
     })
     .await;
     assert_eq!(told, jobs.into_iter().collect());
