@@ -1,23 +1,38 @@
 //! The driver: runs a task at its ticks. It knows no task. Each tick is claimed in the task's row, by one
-//! process of all; what the task says of it is logged, counted and kept there. Ticks that nobody made (all
-//! processes were away) are made up by one. A task that fails is run again at its next tick, not before.
+//! process of all; what the task says of it is logged, counted and kept there.
+//!
+//! ```text
+//!            claim                     run ended, well or not
+//!   due ───────────────> held by one ─────────────────────────> made
+//!    ^                    │   ^ │
+//!    │                    │   └─┘ prolonged three times a lease, while its process lives
+//!    └────────────────────┘
+//!      the lease ended: its process died
+//! ```
+//!
+//! Every process that finds a tick held looks again soon, so the tick of one that died is taken over within
+//! [`LEASES`] and [`LOOK`], 7 s at the most. Ticks that nobody made (all processes were away) are made up by one:
+//! only the latest is due. A task that fails is run again at its next tick, not before.
 
 use std::{fmt::Debug, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
 use latchkey_domain::Timestamp;
 use latchkey_runtime::{Config, Context};
-use latchkey_store::StoreError;
+use latchkey_store::{StoreError, TaskClaim};
 use latchkey_telemetry::{Chain, TaskEnd};
 use serde::Serialize;
 use tracing::Instrument;
 
 use crate::cadence::{Cadence, CronError};
 
-/// Bounds of how long a tick is held before another process may take the next: two periods, so that the
-/// tasks of a process that died go on elsewhere soon. A run that takes longer may meet another; every task
-/// stands that.
-const LEASES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Bounds of how long a tick is held without being prolonged: two periods, so that the tasks of a process that
+/// died go on elsewhere soon. A process that stands still for longer may meet another; every task stands that.
+const LEASES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// How often a lease is prolonged in its time.
+const PROLONGED: u32 = 3;
+/// How soon, at the latest, a process looks again at a tick that another holds, or that it could not claim.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// A scheduled task. It takes no input and keeps no state: two runs in a row do what one does.
 pub(crate) trait Task: 'static {
@@ -92,27 +107,33 @@ pub(crate) async fn drive(ctx: &Context, task: &Entry, owner: &str) {
         }
     };
     let span = tracing::info_span!("task", task = task.name);
-    let mut last = None;
+    let mut made = None;
     let work = async {
         loop {
             let now = time(ctx).await;
-            let slot = cadence.latest(now);
+            let mut nap = LOOK;
             // An earlier one than the last is a clock that was set back; the row decides.
-            if slot != last {
-                last = slot;
-                // Finished even if the process drains meanwhile: ticks are short.
-                let slot = slot.unwrap_or(now);
+            if let Some(slot) = cadence.latest(now)
+                && made != Some(slot)
+            {
                 let lease = cadence
                     .next(slot)
                     .map_or(LEASES.1, |next| slot.until(next) * 2);
                 let lease = lease.clamp(LEASES.0, LEASES.1);
-                tick(ctx, task, Claim { owner, slot, lease }).await;
+                // Finished even if the process drains meanwhile: ticks are short.
+                if let Made::Yes = tick(ctx, task, Claim { owner, slot, lease }).await {
+                    made = Some(slot);
+                }
             }
             let now = time(ctx).await;
-            let Some(next) = cadence.next(now) else {
-                return;
-            };
-            let nap = tokio::time::sleep(now.until(next));
+            let is_made = made == cadence.latest(now);
+            match cadence.next(now) {
+                Some(next) if is_made => nap = now.until(next),
+                Some(next) => nap = nap.min(now.until(next)),
+                None if is_made => return,
+                None => {}
+            }
+            let nap = tokio::time::sleep(nap);
             if ctx.stopper.run_until_draining(nap).await.is_none() {
                 return;
             }
@@ -137,12 +158,30 @@ pub(crate) struct Claim<'a> {
     pub(crate) lease: Duration,
 }
 
+/// Whether a tick needs no further look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// It was made, here or elsewhere, or there was nothing to do.
+    Yes,
+    /// Another process holds it, or it could not be claimed.
+    NotYet,
+}
+
 /// Claims a tick and runs it, if it is needed and no other process has it.
-pub(crate) async fn tick(ctx: &Context, task: &Entry, claim: Claim<'_>) {
+pub(crate) async fn tick(ctx: &Context, task: &Entry, claim: Claim<'_>) -> Made {
     let began = ctx.clock.monotonic();
-    let ran = claim_and_run(ctx, task, claim).await;
+    let ended = match take(ctx, task, claim).await {
+        Ok(Some(TaskClaim::Won)) => run_held(ctx, task, claim).await.map(Some),
+        Ok(Some(TaskClaim::Held { .. })) => return Made::NotYet,
+        Ok(Some(TaskClaim::Made) | None) => Ok(None),
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "tick could not be claimed");
+            ctx.metrics.task(task.name, TaskEnd::Failed, Duration::ZERO);
+            return Made::NotYet;
+        }
+    };
     let took = ctx.clock.monotonic().saturating_sub(began);
-    match ran {
+    match ended {
         Ok(None) => {}
         Ok(Some(report)) => {
             ctx.metrics.task(task.name, TaskEnd::Ok, took);
@@ -157,34 +196,66 @@ pub(crate) async fn tick(ctx: &Context, task: &Entry, claim: Claim<'_>) {
             tracing::warn!(error = %Chain(&error), ?took, "task failed");
         }
     }
+    Made::Yes
 }
 
-async fn claim_and_run(
+/// Claims a tick; `None` if there is nothing to do.
+async fn take(
     ctx: &Context,
     task: &Entry,
     claim: Claim<'_>,
-) -> Result<Option<Report>, StoreError> {
+) -> Result<Option<TaskClaim>, StoreError> {
     let Claim { owner, slot, lease } = claim;
     if !(task.is_needed)(ctx).await? {
         return Ok(None);
     }
     let (store, now) = (&ctx.store, ctx.store.db_now().await?);
-    if !store
+    store
         .claim_task(task.name, slot, owner, now + lease, now)
-        .await?
-    {
-        return Ok(None);
-    }
-    let ran = (task.run)(ctx).await;
+        .await
+        .map(Some)
+}
+
+/// Runs a claimed tick and notes how it went.
+async fn run_held(ctx: &Context, task: &Entry, claim: Claim<'_>) -> Result<Report, StoreError> {
+    let ran = tokio::select! {
+        ran = (task.run)(ctx) => ran,
+        () = prolong(ctx, task, claim) => Err(StoreError::Closed),
+    };
     let said = match &ran {
         Ok(report) => report.json.clone(),
         Err(error) => Chain(error).to_string(),
     };
     // Also after a failure: the next tick must not wait for the lease.
-    let finished = store
-        .finish_task(task.name, owner, &said, store.db_now().await?)
-        .await;
+    let now = ctx.store.db_now().await;
+    let finished = match now {
+        Ok(now) => {
+            ctx.store
+                .finish_task(task.name, claim.owner, &said, now)
+                .await
+        }
+        Err(error) => Err(error),
+    };
     let report = ran?;
     finished?;
-    Ok(Some(report))
+    Ok(report)
+}
+
+/// Prolongs a claim for as long as it is waited for.
+async fn prolong(ctx: &Context, task: &Entry, claim: Claim<'_>) {
+    let store = &ctx.store;
+    loop {
+        tokio::time::sleep(claim.lease / PROLONGED).await;
+        let prolonged = async {
+            let now = store.db_now().await?;
+            store
+                .extend_task(task.name, claim.owner, now + claim.lease, now)
+                .await
+        };
+        match prolonged.await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("a tick took longer than its lease"),
+            Err(error) => tracing::warn!(error = %Chain(&error), "a tick was not prolonged"),
+        }
+    }
 }

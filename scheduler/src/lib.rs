@@ -32,7 +32,7 @@ pub fn check(config: &Config) -> Result<(), CronError> {
 /// Runs every task until [`latchkey_runtime::Stopper::draining`]. A tick that runs then is finished.
 pub async fn run(ctx: Context) {
     if !ctx.config.is_fleet() {
-        // The queue in memory died with the process before this one: what it held is pushed again.
+        // In a fleet the queue's epoch tells (`tasks/requeue_stuck.rs`). The queue in memory died with the process before this one: what it held is pushed again.
         match ctx.store.reset_dispatched().await {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "jobs of the process before are pushed again"),

@@ -59,17 +59,25 @@ impl Fleet {
     /// # Panics
     /// If there are none.
     pub async fn start() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let server = |name: &str| {
             std::env::var(name)
                 .unwrap_or_else(|_| panic!("{name} is not set: run this below tests/servers"))
         };
+        Self::on(&server(SERVER), &server(REDIS)).await
+    }
+
+    /// The same on these servers: a test's own, which it may break.
+    ///
+    /// # Panics
+    /// If the database's does not answer.
+    pub async fn on(database_server: &str, redis_url: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("t{}_{number}", std::process::id());
         let name = format!("latchkey_{namespace}");
         Self(Arc::new(Shared {
-            database: PrivateDatabase::create(&server(SERVER), &name).await,
-            redis_url: server(REDIS),
+            database: PrivateDatabase::create(database_server, &name).await,
+            redis_url: redis_url.to_owned(),
             namespace,
             origin: Mutex::new(None),
         }))

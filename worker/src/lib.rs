@@ -15,6 +15,7 @@ mod error;
 mod fault;
 mod gate;
 mod handlers;
+mod leases;
 mod refresh;
 mod register;
 mod runner;
@@ -30,7 +31,8 @@ use latchkey_runtime::Context;
 use latchkey_telemetry::Chain;
 
 use crate::{
-    client::Clients, gate::Gate, handlers::deliver_callback::Callbacks, refresh::Refresher,
+    client::Clients, gate::Gate, handlers::deliver_callback::Callbacks, leases::Leases,
+    refresh::Refresher,
 };
 
 pub use crate::error::WorkerError;
@@ -51,6 +53,7 @@ pub(crate) struct Worker {
     pub(crate) gate: Gate,
     pub(crate) clients: Clients,
     pub(crate) callbacks: Callbacks,
+    pub(crate) leases: Leases,
 }
 
 impl Worker {
@@ -61,6 +64,7 @@ impl Worker {
             gate: Gate::new(&ctx),
             clients: Clients::new(&ctx),
             callbacks: Callbacks::default(),
+            leases: Leases::default(),
             ctx,
         }))
     }
@@ -83,7 +87,12 @@ pub async fn run(ctx: Context) -> Result<(), WorkerError> {
             }
         }
     });
-    futures::join!(run_queues(Arc::clone(&worker)), replay);
+    let work = async { futures::join!(run_queues(Arc::clone(&worker)), replay) };
+    tokio::select! {
+        // Until the last job has ended: also while the process stops.
+        _ = work => {}
+        () = worker.leases.keep(&worker.ctx) => {}
+    }
     Ok(())
 }
 

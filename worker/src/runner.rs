@@ -11,7 +11,7 @@ use latchkey_jobs::{
     kinds::{DeliverCallback, ProviderCall, deliver_callback::CallEnd},
 };
 use latchkey_runtime::Context;
-use latchkey_store::{CompleteJob, JobClaim, JobEnd, JobRow, ReleaseJob};
+use latchkey_store::{CompleteJob, HeldJob, JobClaim, JobEnd, JobRow, ReleaseJob};
 use latchkey_telemetry::{Chain, JobEnd as EndLabel, job_span, request_span};
 use tracing::{Instrument, Span};
 
@@ -72,6 +72,13 @@ pub(crate) async fn run_as(worker: Arc<Worker>, entry: Option<Entry>, job: Job) 
         return;
     };
     let span = span(&attempt);
+    let _held = attempt.claim.map(|claim| {
+        worker.leases.hold(HeldJob {
+            partner_id: attempt.job.partner,
+            job_id: attempt.job.id,
+            claim,
+        })
+    });
     execute(&worker, entry, &info, Arc::new(attempt))
         .instrument(span)
         .await;
@@ -121,7 +128,7 @@ async fn begin(ctx: &Context, info: &KindInfo, job: Job) -> Option<Attempt> {
         partner_id: job.partner,
         job_id: job.id,
         claim,
-        lease: info.lease(),
+        lease: ctx.config.worker.job_lease,
     };
     match ctx.store.claim_job(wanted).await {
         Ok(row) => row.map(|row| claimed(row, job, info, claim, now)),

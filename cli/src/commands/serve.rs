@@ -1,7 +1,7 @@
 //! `latchkey serve`: the roles of this process, until a signal.
 
 use clap::{Args, ValueEnum};
-use latchkey_runtime::Role;
+use latchkey_runtime::{Role, fleet};
 
 use crate::{failure::asked_wrongly, serving, settings::Place};
 
@@ -83,6 +83,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
              out, or set DATABASE_URL and REDIS_URL for the fleet",
         ));
     }
+    fleet::check_roles(&config, &roles).map_err(|error| asked_wrongly(error.to_string()))?;
     serving::serve(serving::Plan {
         config,
         roles,

@@ -9,7 +9,6 @@ use latchkey_runtime::{
     Context, DataDir, Role, RunFile, Stopper, admin,
     config::Config,
     context::key_file,
-    fleet,
     listen::{self, ListenLimits},
 };
 use latchkey_sandbox::SandboxHandle;
@@ -51,7 +50,6 @@ impl Server {
         } = plan;
         latchkey_scheduler::check(&config).context("setting 'scheduler.usage_rollup'")?;
         let dir = if config.is_fleet() {
-            fleet::check_roles(&config, &roles)?;
             DataDir::share(&config.data_dir)?
         } else {
             DataDir::lock(&config.data_dir)?

@@ -42,7 +42,7 @@ pub trait JobKind: Serialize + DeserializeOwned + Send + Sync + 'static {
     const KIND: &'static str;
     /// Which queue it waits in.
     const URGENCY: Urgency;
-    /// How long one attempt may take. Less than the lease on a job's row ([`KindInfo::lease`]).
+    /// How long one attempt may take. Its claim on the row is prolonged meanwhile, while its worker lives.
     const TIMEOUT: Duration;
     /// Attempts before it is dead; a snooze spends none.
     const MAX_ATTEMPTS: u32;
@@ -77,8 +77,8 @@ pub struct KindInfo {
 }
 
 impl KindInfo {
-    /// How long a claim on a job's row holds: the time-out, and 10 s to write the outcome.
-    pub fn lease(&self) -> Duration {
+    /// How long an attempt takes at the most: the time-out, and 10 s to write the outcome.
+    pub fn longest(&self) -> Duration {
         self.timeout + Duration::from_secs(10)
     }
 }

@@ -214,6 +214,8 @@ pub struct Worker {
     pub interactive: usize,
     pub refresh: usize,
     pub background: usize,
+    #[serde(rename = "job_lease_ms", deserialize_with = "millis")]
+    pub job_lease: Duration,
     #[serde(rename = "journal_replay_ms", deserialize_with = "millis")]
     pub journal_replay: Duration,
 }
@@ -299,46 +301,40 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let wrong = |name, problem: &str| {
-            Err(ConfigError::Invalid {
-                name,
-                problem: problem.into(),
-            })
-        };
         if let Some(url) = &self.public_url {
             if url.host_str().is_none() || url.path() != "/" || url.query().is_some() {
-                return wrong(
+                return invalid(
                     "public_url",
                     "must be an origin such as https://keys.example.com",
                 );
             }
             if url.scheme() != "https" && !is_loopback(url) {
-                return wrong(
+                return invalid(
                     "public_url",
                     "must be https unless it is a loopback address",
                 );
             }
         } else if !self.listen.ip().is_loopback() {
-            return wrong(
+            return invalid(
                 "public_url",
                 "is needed when 'listen' is not a loopback address: the https origin that browsers see",
             );
         }
         let length = |token: &SecretString| token.expose_secret().len();
         if self.operator_token.as_ref().map_or(OPERATOR_TOKEN, length) < OPERATOR_TOKEN {
-            return wrong(
+            return invalid(
                 "operator_token",
                 "must be at least 32 characters: it may do everything (openssl rand -hex 16 makes one)",
             );
         }
         if self.refresh.timeout >= self.refresh.lease {
-            return wrong("refresh.timeout_ms", "must be less than refresh.lease_ms");
+            return invalid("refresh.timeout_ms", "must be less than refresh.lease_ms");
         }
         if self.refresh.batch == 0 || self.refresh.batch > 100 {
-            return wrong("refresh.batch", "must be 1 to 100");
+            return invalid("refresh.batch", "must be 1 to 100");
         }
         if self.refresh.concurrency == 0 {
-            return wrong("refresh.concurrency", "must be at least 1");
+            return invalid("refresh.concurrency", "must be at least 1");
         }
         for (name, n) in [
             ("worker.interactive", self.worker.interactive),
@@ -346,11 +342,28 @@ impl Config {
             ("worker.background", self.worker.background),
         ] {
             if n == 0 {
-                return wrong(name, "must be at least 1");
+                return invalid(name, "must be at least 1");
+            }
+            // A worker fetches one job at least; with half of its slots it could do nothing else meanwhile.
+            if n == 1 && self.is_fleet() {
+                return invalid(
+                    name,
+                    "must be at least 2 in a fleet, twice the smallest batch",
+                );
             }
         }
+        if self.worker.job_lease < JOB_LEASE_MIN {
+            return invalid("worker.job_lease_ms", "must be at least 1000");
+        }
+        if self.plans.values().any(|p| p.calls_per_minute == 0) {
+            return invalid("plans", "calls_per_minute must be at least 1");
+        }
+        self.check_fleet()
+    }
+
+    fn check_fleet(&self) -> Result<(), ConfigError> {
         if self.database_url.is_some() != self.redis_url.is_some() {
-            return wrong(
+            return invalid(
                 "database_url",
                 "DATABASE_URL and REDIS_URL belong together: set both for the fleet, or neither",
             );
@@ -363,22 +376,28 @@ impl Config {
                 && !reads_as(url.expose_secret(), schemes)
             {
                 // Without the address: it may hold a password.
-                return wrong(
+                return invalid(
                     name,
                     &format!("must be a URL that begins with {}", schemes[0]),
                 );
             }
         }
         if self.redis_namespace.is_empty() {
-            return wrong("redis_namespace", "must not be empty");
-        }
-        if self.plans.values().any(|p| p.calls_per_minute == 0) {
-            return wrong("plans", "calls_per_minute must be at least 1");
+            return invalid("redis_namespace", "must not be empty");
         }
         Ok(())
     }
 }
 
+fn invalid(name: &'static str, problem: &str) -> Result<(), ConfigError> {
+    Err(ConfigError::Invalid {
+        name,
+        problem: problem.into(),
+    })
+}
+
+/// The shortest claim on a job: it is prolonged three times in that.
+const JOB_LEASE_MIN: Duration = Duration::from_secs(1);
 /// What addresses of the database begin with.
 const POSTGRES: &[&str] = &["postgres://", "postgresql://"];
 /// What addresses of the queue begin with.

@@ -75,6 +75,7 @@ impl Context {
         let ring = key_ring(&config, &*entropy)?;
         let engine = Engine::open(&config, &clock, &*entropy, &metrics).await?;
         let Engine {
+            clock,
             store,
             queue,
             replies,

@@ -12,11 +12,12 @@ use latchkey_limits::{LocalLimits, PlanLimits, RedisLimits};
 use latchkey_store::{Schema, Store, StoreConfig};
 use latchkey_telemetry::Metrics;
 
-use crate::{Config, StartError, data_dir, fleet};
+use crate::{Config, StartError, data_dir, database_clock::DatabaseClock, fleet};
 
 /// What differs between the engines.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: Store,
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) replies: Arc<dyn Replies>,
@@ -55,6 +56,7 @@ impl Engine {
             tracing::info!(orphans, "jobs of a process that died are released");
         }
         Ok(Self {
+            clock: Arc::clone(clock),
             store,
             queue: Arc::new(MemoryQueue::new(Arc::clone(clock))),
             replies: Arc::new(MemoryReplies::new(Arc::clone(clock))),
@@ -70,7 +72,10 @@ impl Engine {
         entropy: &dyn Entropy,
         metrics: &Metrics,
     ) -> Result<Self, StartError> {
-        let store = fleet::open_store(config, Arc::clone(clock)).await?;
+        let shared = Arc::new(DatabaseClock::new(Arc::clone(clock)));
+        let clock: Arc<dyn Clock> = shared.clone();
+        let store = fleet::open_store(config, Arc::clone(&clock)).await?;
+        shared.follow(&store).await.map_err(StartError::Store)?;
         let schema = store.schema().await.map_err(StartError::Store)?;
         if config.migrate_on_start && matches!(schema, Schema::Behind { .. }) {
             store.migrate().await.map_err(StartError::Store)?;
@@ -83,12 +88,13 @@ impl Engine {
         let limits = RedisLimits::open(
             &fleet::exposed(config.redis_url.as_ref()),
             &config.redis_namespace,
-            Arc::clone(clock),
+            Arc::clone(&clock),
             entropy,
             move |away| told.limits_by_share(away),
         );
         let limits = limits.map_err(|error| StartError::Redis(error.into()))?;
         Ok(Self {
+            clock,
             store,
             queue: Arc::new(RedisQueue::new(redis.clone())),
             replies: Arc::new(RedisReplies::new(redis.clone())),

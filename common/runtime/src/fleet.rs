@@ -19,7 +19,7 @@ use crate::{Config, ConfigError, Role, StartError};
 /// [`ConfigError::Invalid`] for `public_url`.
 pub fn check_roles(config: &Config, roles: &[Role]) -> Result<(), ConfigError> {
     let needs_it = roles.contains(&Role::Api) || roles.contains(&Role::Worker);
-    if needs_it && config.public_url.is_none() && roles != Role::ALL {
+    if config.is_fleet() && needs_it && config.public_url.is_none() && roles != Role::ALL {
         return Err(ConfigError::Invalid {
             name: "public_url",
             problem: "is needed when API and worker are processes of their own: all of them name the same callback \

@@ -6,6 +6,7 @@ mod bounded_write;
 pub mod config;
 pub mod context;
 pub mod data_dir;
+mod database_clock;
 pub mod engine;
 pub mod error;
 pub mod fleet;

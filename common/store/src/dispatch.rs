@@ -111,16 +111,6 @@ impl Store {
         self.engine.commit(tx).await
     }
 
-    /// The queue lost everything (a new or flushed server): every queued job is to be pushed again.
-    pub async fn reset_dispatched(&self) -> Result<u64> {
-        Sql::new(
-            "UPDATE jobs SET dispatched_at = NULL, wake_at = run_at \
-             WHERE state = 'queued' AND wake_at IS NOT NULL AND dispatched_at IS NOT NULL",
-        )
-        .run(&self.engine.write)
-        .await
-    }
-
     /// Ends the claims of all running jobs, for the one process of the embedded engine before it runs any:
     /// whoever held them is dead, so nobody need wait for their leases.
     pub async fn release_running_jobs(&self, now: Timestamp) -> Result<u64> {

@@ -256,28 +256,6 @@ impl Store {
             .map(|job| *job))
     }
 
-    /// Prolongs a claim; `false` if it no longer holds.
-    pub async fn extend_job_lease(
-        &self,
-        partner: PartnerId,
-        id: JobId,
-        claim: AttemptId,
-        lease: Duration,
-    ) -> Result<bool> {
-        let now = self.engine.read_db_now().await?;
-        let changed = Sql::new(
-            "UPDATE jobs SET lease_until = $1 \
-             WHERE partner_id = $2 AND id = $3 AND claim = $4 AND state = 'running'",
-        )
-        .bind(&(now + lease))
-        .bind(&partner)
-        .bind(&id)
-        .bind(&claim)
-        .run(&self.engine.write)
-        .await?;
-        Ok(changed > 0)
-    }
-
     /// Ends an attempt, in a group commit; `false` if the claim no longer holds.
     pub async fn complete_job(&self, complete: CompleteJob) -> Result<bool> {
         Ok(self

@@ -1,5 +1,6 @@
 //! Leases of scheduled tasks: each task is a row, each tick of it is claimed by lease, so that there is no
-//! leader to elect.
+//! leader to elect. A tick is *finished* when its row says so; one whose lease ran out before that belonged to a
+//! process that died, and anybody may take it over.
 
 use latchkey_domain::Timestamp;
 
@@ -16,17 +17,38 @@ record! {
         pub owner: String,
         /// Until when, if it did not finish.
         pub lease_until: Timestamp,
-        /// When it last finished.
+        /// When that tick finished; nothing while it is under way.
         pub finished_at: Option<Timestamp>,
-        /// What it said then.
+        /// What the one that finished last said.
         pub status: Option<String>,
     }
 }
 
+impl TaskLease {
+    /// Whether the tick that was claimed last came to its end.
+    pub const fn is_finished(&self) -> bool {
+        self.finished_at.is_some()
+    }
+}
+
+/// What a process that wants a tick is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskClaim {
+    /// It has the tick, alone.
+    Won,
+    /// Another works on it, or on an earlier one, until then at the latest.
+    Held {
+        /// By database time.
+        until: Timestamp,
+    },
+    /// It was made.
+    Made,
+}
+
 impl Store {
-    /// Claims a task's tick: `true` for exactly one caller per slot. A later slot can be claimed only once
-    /// the one before it finished or its lease ended. A slot that is still to come was claimed before the
-    /// clock was set back: it holds nobody up.
+    /// Claims a task's tick: [`TaskClaim::Won`] for exactly one caller at a time. A later slot can be claimed only
+    /// once the one before it finished or its lease ended; the same slot again only if its lease ended unfinished.
+    /// A slot that is still to come was claimed before the clock was set back: it holds nobody up.
     pub async fn claim_task(
         &self,
         name: &str,
@@ -34,13 +56,15 @@ impl Store {
         owner: &str,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> Result<bool> {
+    ) -> Result<TaskClaim> {
         let won = Sql::new(
             "INSERT INTO task_leases (name, slot, owner, lease_until) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (name) DO UPDATE \
-             SET slot = excluded.slot, owner = excluded.owner, lease_until = excluded.lease_until \
-             WHERE (task_leases.slot < excluded.slot AND task_leases.lease_until <= $5) \
-                 OR task_leases.slot > $5",
+             SET slot = excluded.slot, owner = excluded.owner, lease_until = excluded.lease_until, \
+             finished_at = NULL \
+             WHERE task_leases.slot > $5 OR (task_leases.lease_until <= $5 \
+             AND (task_leases.slot < excluded.slot \
+             OR (task_leases.slot = excluded.slot AND task_leases.finished_at IS NULL)))",
         )
         .text(name)
         .bind(&slot)
@@ -49,7 +73,42 @@ impl Store {
         .bind(&now)
         .run(&self.engine.write)
         .await?;
-        Ok(won > 0)
+        if won > 0 {
+            return Ok(TaskClaim::Won);
+        }
+        let row = Sql::select::<TaskLease>("WHERE name = $1")
+            .text(name)
+            .one::<TaskLease, _>(&self.engine.read)
+            .await?;
+        Ok(match row {
+            Some(row) if row.is_finished() && row.slot >= slot => TaskClaim::Made,
+            Some(row) => TaskClaim::Held {
+                until: row.lease_until,
+            },
+            // Deleted by hand just now.
+            None => TaskClaim::Held { until: now },
+        })
+    }
+
+    /// Prolongs the lease of the owner; `false` if it ended or another has it.
+    pub async fn extend_task(
+        &self,
+        name: &str,
+        owner: &str,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let extended = Sql::new(
+            "UPDATE task_leases SET lease_until = $1 \
+             WHERE name = $2 AND owner = $3 AND lease_until > $4 AND finished_at IS NULL",
+        )
+        .bind(&lease_until)
+        .text(name)
+        .text(owner)
+        .bind(&now)
+        .run(&self.engine.write)
+        .await?;
+        Ok(extended > 0)
     }
 
     /// Ends the lease of the owner and notes how it went; `false` if another has it by now.

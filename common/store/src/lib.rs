@@ -26,6 +26,7 @@ mod fair;
 mod field;
 mod grants;
 mod idempotency;
+mod job_leases;
 mod jobs;
 mod leases;
 mod migrations;
@@ -55,8 +56,9 @@ pub use grants::{
     CloseAttempt, GrantClaim, GrantKey, GrantRow, GrantSecret, Landed, Landing, LoadedGrant,
 };
 pub use idempotency::{Begun, IdempotencyRow, IdempotencyState};
+pub use job_leases::HeldJob;
 pub use jobs::{CompleteJob, JobClaim, JobEnd, JobFilter, JobRow, ReleaseJob};
-pub use leases::TaskLease;
+pub use leases::{TaskClaim, TaskLease};
 pub use partners::{Confirmation, PartnerChange, PartnerRow};
 pub use sessions::{AfterCode, BeginAuthorizing, SessionRow, TakeCode};
 pub use store::{Schema, Store, StoreConfig};

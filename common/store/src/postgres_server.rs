@@ -37,6 +37,11 @@ impl PrivateDatabase {
         format!("{base}/{}", self.name)
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs a statement in it, as a person with a database client would.
     ///
     /// # Panics

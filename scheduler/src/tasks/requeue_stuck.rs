@@ -1,5 +1,6 @@
 //! Finds work whose wake-up was lost or whose worker died, by its rows alone, and sends it again:
 //!
+//! - everything that waits, where the queue's server lost what it held (another epoch);
 //! - jobs that are ready and that nobody pushed lately, fair among partners, as far as the queue has room;
 //! - jobs whose claim ran out, back into the queue;
 //! - jobs that did not begin before their deadline: failed;
@@ -53,6 +54,8 @@ pub(crate) struct Status {
     requeued: u64,
     /// Jobs that missed their deadline.
     overdue: u64,
+    /// Jobs and grants that wait for another wake-up because the queue lost the first.
+    lost: u64,
     /// Receipts whose outcome is unknown for good.
     unknown_calls: u64,
     /// Revocations that were asked for again.
@@ -71,9 +74,11 @@ impl Task for RequeueStuck {
         let store = &ctx.store;
         let now = store.db_now().await?;
         let count = |rows: Vec<JobRef>| rows.len() as u64;
+        let lost = after_a_loss(ctx, now).await?;
         let overdue = in_batches(async || store.fail_overdue_jobs(now, BATCH).await.map(count));
         let requeued = in_batches(async || store.requeue_stuck_jobs(now, BATCH).await.map(count));
         let mut status = Status {
+            lost,
             overdue: overdue.await?,
             requeued: requeued.await?,
             unknown_calls: in_batches(|| end_orphaned_calls(ctx, now)).await?,
@@ -86,6 +91,24 @@ impl Task for RequeueStuck {
         show_backlog(ctx, now).await?;
         Ok(status)
     }
+}
+
+/// Finds out whether the queue lost what it held; how much is to be pushed again. A queue that is away is asked
+/// at the next tick.
+async fn after_a_loss(ctx: &Context, now: Timestamp) -> Result<u64, StoreError> {
+    let epoch = match ctx.queue.epoch().await {
+        Ok(Some(epoch)) => epoch,
+        Ok(None) => return Ok(0),
+        Err(error) => {
+            tracing::warn!(error = %Chain(&error), "queue not reached");
+            return Ok(0);
+        }
+    };
+    let lost = ctx.store.note_queue_epoch(&epoch, now).await?.unwrap_or(0);
+    if lost > 0 {
+        tracing::warn!(lost, "the queue lost what it held; it is pushed again");
+    }
+    Ok(lost)
 }
 
 /// Pushes jobs of one urgency until none is ready or the queue is full.
@@ -148,7 +171,7 @@ fn wake_up(job: &JobRef, urgency: Urgency, now: Timestamp) -> Job {
 /// Ends receipts whose sender died: the request may have arrived, so it counts, and is never repeated.
 async fn end_orphaned_calls(ctx: &Context, now: Timestamp) -> Result<u64, StoreError> {
     let longest = ProviderCall::info()
-        .lease()
+        .longest()
         .max(ctx.config.calls.timeout + RECEIPT_ROOM);
     let orphans = ctx.store.orphaned_calls(now.minus(longest), BATCH).await?;
     let ends = orphans

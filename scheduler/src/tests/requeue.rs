@@ -102,7 +102,7 @@ async fn receipts_whose_sender_died_end_unknown_and_billed() {
             .unwrap();
         (row.outcome, row.billed)
     };
-    rig.pass(ProviderCall::info().lease());
+    rig.pass(ProviderCall::info().longest());
     rig.run("requeue_stuck").await;
     assert_eq!(
         outcome(1).await,

@@ -3,7 +3,7 @@
 use latchkey_domain::{AttemptId, JobId, PartnerId, states::JobState};
 
 use super::{Fixture, fixture::secs};
-use crate::{CompleteJob, JobClaim, JobEnd, JobFilter, JobRef, JobRow, ReleaseJob};
+use crate::{CompleteJob, HeldJob, JobClaim, JobEnd, JobFilter, JobRef, JobRow, ReleaseJob};
 
 fn claim(t: &Fixture, job: &JobRow) -> JobClaim {
     JobClaim {
@@ -67,12 +67,13 @@ async fn only_the_holder_ends_a_job(t: &Fixture) {
     };
     let theirs = claim(t, &job);
     assert!(!t.store.complete_job(end(t, &theirs, done())).await.unwrap());
-    let extend = |c: &JobClaim| {
-        t.store
-            .extend_job_lease(c.partner_id, c.job_id, c.claim, secs(300))
-    };
-    assert!(!extend(&theirs).await.unwrap());
-    assert!(extend(&mine).await.unwrap());
+    let held = [&theirs, &mine].map(|c| HeldJob {
+        partner_id: c.partner_id,
+        job_id: c.job_id,
+        claim: c.claim,
+    });
+    let extended = t.store.extend_job_leases(&held, secs(300)).await.unwrap();
+    assert_eq!(extended, [mine.claim].into());
     assert!(read(t, &job).await.lease_until.unwrap() >= t.now() + secs(300));
     assert!(t.store.complete_job(end(t, &mine, done())).await.unwrap());
     assert!(!t.store.complete_job(end(t, &mine, done())).await.unwrap());
@@ -387,9 +388,32 @@ async fn jobs_are_listed_newest_first(t: &Fixture) {
     assert_eq!(list(JobFilter { service, ..all() }).await, (vec![], 0));
 }
 
+async fn another_epoch_of_the_queue_pushes_what_waits_again(t: &Fixture) {
+    let partner = t.partner().await;
+    let note = |epoch: &'static str| t.store.note_queue_epoch(epoch, t.now());
+    assert_eq!(note("one").await.unwrap(), Some(0), "nothing waits yet");
+    let (job, held) = (stored(t, partner).await, stored(t, partner).await);
+    assert!(t.store.claim_job(claim(t, &held)).await.unwrap().is_some());
+    let ready = async || {
+        let urgency = job.urgency.as_str();
+        let jobs = t.store.undispatched_jobs(urgency, t.now(), 10).await;
+        jobs.unwrap().iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    let sent = t.store.undispatched_jobs(&job.urgency, t.now(), 10).await;
+    let (now, again) = (t.now(), t.now() + secs(120));
+    let sent = sent.unwrap();
+    t.store.mark_dispatched(&sent, now, again).await.unwrap();
+    assert_eq!(note("one").await.unwrap(), None);
+    assert!(ready().await.is_empty());
+    assert_eq!(note("two").await.unwrap(), Some(1));
+    assert_eq!(ready().await, [job.id], "not the one that runs");
+    assert_eq!(note("two").await.unwrap(), None);
+}
+
 mod every_engine {
     super::super::on_every_engine!(
         a_job_is_claimed_by_one,
+        another_epoch_of_the_queue_pushes_what_waits_again,
         only_the_holder_ends_a_job,
         retries_count_and_snoozes_do_not,
         what_was_lost_is_found_again,

@@ -8,7 +8,7 @@ use latchkey_domain::{
 use super::{Fixture, fixture::secs};
 use crate::{
     ApiKeyRow, AuditRow, AuthConfigChange, Begun, Confirmation, DataKeyRow, IdempotencyRow,
-    IdempotencyState, JsonMap, KeyMode, KeyPurpose, NewCredentials, PartnerChange,
+    IdempotencyState, JsonMap, KeyMode, KeyPurpose, NewCredentials, PartnerChange, TaskClaim,
 };
 
 async fn partners_are_kept_and_changed(t: &Fixture) {
@@ -451,26 +451,39 @@ async fn a_tick_is_claimed_by_one(t: &Fixture) {
             .await
             .unwrap()
     };
-    assert!(claim(now, "a", now).await);
-    assert!(!claim(now, "b", now).await);
+    let held = |until| TaskClaim::Held { until };
+    assert_eq!(claim(now, "a", now).await, TaskClaim::Won);
+    assert_eq!(claim(now, "b", now).await, held(now + secs(60)));
     // The next tick waits until this one finished or its lease ended.
     let next = now + secs(10);
-    assert!(!claim(next, "b", next).await);
+    assert_eq!(claim(next, "b", next).await, held(now + secs(60)));
     let finish =
         |owner: &'static str, at| t.store.finish_task("usage_rollup", owner, "3 hours", at);
     assert!(!finish("b", next).await.unwrap());
     assert!(finish("a", next).await.unwrap());
-    assert!(claim(next, "b", next).await);
-    let later = next + secs(61);
-    assert!(claim(later, "a", later).await);
-    assert!(!finish("b", later).await.unwrap());
+    assert_eq!(claim(now, "b", next).await, TaskClaim::Made);
+    assert_eq!(claim(next, "b", next).await, TaskClaim::Won);
+    // Who lives prolongs; who died leaves its tick, and a later one, to whoever comes first.
+    let extend =
+        |owner: &'static str, at, until| t.store.extend_task("usage_rollup", owner, until, at);
+    assert!(!extend("a", next, next + secs(90)).await.unwrap());
+    assert!(extend("b", next, next + secs(90)).await.unwrap());
+    let later = next + secs(89);
+    assert_eq!(claim(next, "a", later).await, held(next + secs(90)));
+    let dead = next + secs(90);
+    assert_eq!(claim(next, "a", dead).await, TaskClaim::Won);
+    assert!(!extend("b", dead, dead + secs(90)).await.unwrap());
+    assert!(!finish("b", dead).await.unwrap());
+    let last = dead + secs(60);
+    assert_eq!(claim(last, "a", last).await, TaskClaim::Won);
+    assert!(!finish("b", last).await.unwrap());
     let tasks = t.store.list_tasks().await.unwrap();
     assert_eq!((tasks.len(), tasks[0].owner.as_str()), (1, "a"));
     assert_eq!(tasks[0].status.as_deref(), Some("3 hours"));
     // A clock that is set back by an hour does not stop the task for an hour.
     let back = later.minus(secs(3600));
-    assert!(claim(back, "b", back).await);
-    assert!(!claim(back, "a", back).await);
+    assert_eq!(claim(back, "b", back).await, TaskClaim::Won);
+    assert_eq!(claim(back, "a", back).await, held(back + secs(60)));
 }
 
 mod every_engine {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use latchkey_domain::{AttemptId, JobId, PartnerId, Timestamp, states::JobState};
 use sqlx::AnyConnection;
 
-use super::{Answer, Write, grants::lock};
+use super::{Answer, Write, grants};
 use crate::{
     CompleteJob, JobClaim, JobEnd, JobRow, ReleaseJob, Result,
     engine::Marks,
@@ -19,17 +19,23 @@ pub(super) async fn lock_in_order(
     tx: &mut AnyConnection,
     writes: &[&Write],
 ) -> Result<()> {
-    let mut keys: Vec<(PartnerId, JobId)> = writes
-        .iter()
-        .filter_map(|write| match write {
-            Write::ClaimJob(claim) => Some((claim.partner_id, claim.job_id)),
-            Write::CompleteJob(end) => Some((end.partner_id, end.job_id)),
-            _ => None,
-        })
-        .collect();
+    let keys = writes.iter().filter_map(|write| match write {
+        Write::ClaimJob(claim) => Some((claim.partner_id, claim.job_id)),
+        Write::CompleteJob(end) => Some((end.partner_id, end.job_id)),
+        _ => None,
+    });
+    lock(marks, tx, keys.collect()).await
+}
+
+/// Locks jobs in the order of their ids.
+pub(crate) async fn lock(
+    marks: Marks,
+    tx: &mut AnyConnection,
+    mut keys: Vec<(PartnerId, JobId)>,
+) -> Result<()> {
     keys.sort_unstable();
     keys.dedup();
-    lock(marks, tx, "jobs", &keys).await
+    grants::lock(marks, tx, "jobs", &keys).await
 }
 
 /// Adds jobs that are not there.

@@ -26,7 +26,7 @@ use std::sync::{
 
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use jobs::{complete_all as complete_jobs, release_all};
+pub(crate) use jobs::{complete_all as complete_jobs, lock as lock_jobs, release_all};
 pub(crate) use write::{Answer, Write};
 
 use crate::{CallRow, Result, StoreError, engine::Engine};
