@@ -4,7 +4,7 @@
 //! machine's monotonic clock, which never jumps. It is never ahead of the database, by which claims are made.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -34,13 +34,13 @@ impl DatabaseClock {
         }
     }
 
-    /// Asks the database now, and again and again for as long as the clock is used.
+    /// Asks the database now, and again and again until the store is closed.
     ///
     /// # Errors
     /// If the first answer does not come.
-    pub(crate) async fn follow(self: &Arc<Self>, store: &Store) -> Result<(), StoreError> {
-        self.ask(store).await?;
-        tokio::spawn(keep_asking(Arc::downgrade(self), store.clone()));
+    pub(crate) async fn follow(self: Arc<Self>, store: Store) -> Result<(), StoreError> {
+        self.ask(&store).await?;
+        tokio::spawn(async move { self.keep_asking(&store).await });
         Ok(())
     }
 
@@ -50,6 +50,16 @@ impl DatabaseClock {
         let after = self.machine.monotonic();
         self.hear(said, before, after);
         Ok(())
+    }
+
+    async fn keep_asking(&self, store: &Store) {
+        while !store.is_closed() {
+            tokio::time::sleep(SYNC).await;
+            if let Err(error) = self.ask(store).await {
+                // The machine's own carries it on.
+                tracing::debug!(error = %Chain(&error), "the database's time was not read");
+            }
+        }
     }
 
     fn hear(&self, said: Timestamp, before: Duration, after: Duration) {
@@ -77,23 +87,6 @@ impl Clock for DatabaseClock {
 
     fn monotonic(&self) -> Duration {
         self.machine.monotonic()
-    }
-}
-
-async fn keep_asking(clock: Weak<DatabaseClock>, store: Store) {
-    loop {
-        tokio::time::sleep(SYNC).await;
-        let Some(clock) = clock.upgrade() else {
-            return;
-        };
-        match clock.ask(&store).await {
-            Ok(()) => {}
-            Err(StoreError::Closed) => return,
-            // The machine's own carries it on.
-            Err(error) => {
-                tracing::debug!(error = %Chain(&error), "the database's time was not read");
-            }
-        }
     }
 }
 

@@ -75,7 +75,10 @@ impl Engine {
         let shared = Arc::new(DatabaseClock::new(Arc::clone(clock)));
         let clock: Arc<dyn Clock> = shared.clone();
         let store = fleet::open_store(config, Arc::clone(&clock)).await?;
-        shared.follow(&store).await.map_err(StartError::Store)?;
+        shared
+            .follow(store.clone())
+            .await
+            .map_err(StartError::Store)?;
         let schema = store.schema().await.map_err(StartError::Store)?;
         if config.migrate_on_start && matches!(schema, Schema::Behind { .. }) {
             store.migrate().await.map_err(StartError::Store)?;

@@ -175,6 +175,11 @@ impl Store {
         self.engine.close().await;
     }
 
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.engine.write.is_closed()
+    }
+
     /// Hands a write to the group-commit writer and waits for its outcome.
     pub(crate) async fn group(&self, write: Write) -> Result<Answer> {
         self.writer.submit(write).await
