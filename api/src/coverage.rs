@@ -151,6 +151,9 @@ const KNOWN: &[(Who, &str, &str)] = &[
         "PATCH /operator/auth_configs/{auth_config_id}",
         "{}",
     ),
+    (Operator, "GET /operator/jobs", ""),
+    (Operator, "POST /operator/jobs/{job_id}/retry", ""),
+    (Operator, "POST /operator/jobs/{job_id}/cancel", ""),
 ];
 
 /// The operations of a document, as `METHOD /path`.

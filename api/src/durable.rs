@@ -52,6 +52,9 @@ pub(crate) fn row<K: JobKind>(
         completed_at: None,
         expires_at: None,
         then_job: None,
+        history: None,
+        lost: 0,
+        forgiven: 0,
     })
 }
 

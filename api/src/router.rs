@@ -108,6 +108,9 @@ fn operators() -> Routes {
             operator::auth_configs::get::get_auth_config,
             operator::auth_configs::update::update_auth_config
         ))
+        .routes(routes!(operator::jobs::list::list_jobs))
+        .routes(routes!(operator::jobs::retry::retry_job))
+        .routes(routes!(operator::jobs::cancel::cancel_job))
 }
 
 /// The public API and the operator's, sharing their caches: what the operator changes shows at once.

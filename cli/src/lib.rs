@@ -15,6 +15,8 @@ mod bench;
 mod commands;
 mod credentials;
 mod demo;
+#[cfg(test)]
+mod deployed;
 mod doctor;
 mod failure;
 mod http;

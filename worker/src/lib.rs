@@ -10,6 +10,7 @@
 //! A handler is one file and names its outcome; everything that every handler needs stands once, in
 //! [`runner`]. What was claimed and not finished is found by its row, so nothing here must survive.
 
+pub mod bench;
 mod client;
 mod error;
 mod fault;
@@ -29,6 +30,7 @@ use latchkey_domain::{HolderId, backoff::Backoff};
 use latchkey_jobs::{Execute, RunOptions, Urgency};
 use latchkey_runtime::Context;
 use latchkey_telemetry::Chain;
+use tokio::sync::Semaphore;
 
 use crate::{
     client::Clients, gate::Gate, handlers::deliver_callback::Callbacks, leases::Leases,
@@ -54,6 +56,8 @@ pub(crate) struct Worker {
     pub(crate) clients: Clients,
     pub(crate) callbacks: Callbacks,
     pub(crate) leases: Leases,
+    /// One permit: for a job that may be what ends its workers (`runner.rs`).
+    pub(crate) suspects: Arc<Semaphore>,
 }
 
 impl Worker {
@@ -65,6 +69,7 @@ impl Worker {
             clients: Clients::new(&ctx),
             callbacks: Callbacks::default(),
             leases: Leases::default(),
+            suspects: Arc::new(Semaphore::new(1)),
             ctx,
         }))
     }

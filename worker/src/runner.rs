@@ -7,12 +7,13 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::FutureExt;
 use latchkey_domain::{AttemptId, JobId, Timestamp};
 use latchkey_jobs::{
-    Job, JobKind, KindInfo, Outcome, Urgency,
+    Job, JobKind, KindInfo, MOST_LOST, Outcome, Urgency,
     kinds::{DeliverCallback, ProviderCall, deliver_callback::CallEnd},
 };
 use latchkey_runtime::Context;
 use latchkey_store::{CompleteJob, HeldJob, JobClaim, JobEnd, JobRow, ReleaseJob};
 use latchkey_telemetry::{Chain, JobEnd as EndLabel, job_span, request_span};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument, Span};
 
 use crate::{
@@ -20,6 +21,11 @@ use crate::{
     fault::point,
     register::{self, Entry},
 };
+
+/// A job whose worker was lost this often runs while no other such job does. One loss says nothing yet.
+const SUSPECT: u32 = 2;
+/// How long such a job waits for another one.
+const SUSPECT_WAIT: Duration = Duration::from_millis(500);
 
 /// One attempt at one job, claimed if it is durable.
 #[derive(Debug)]
@@ -30,6 +36,12 @@ pub(crate) struct Attempt {
     pub(crate) number: u32,
     /// Whether no other follows.
     pub(crate) is_last: bool,
+    /// How often a worker was lost at it.
+    lost: u32,
+    /// Attempts that count: those before the operator revived it do not.
+    spent: u32,
+    /// Whether the operator gave it another life: earlier ones may have left receipts.
+    pub(crate) revived: bool,
     /// When the job was accepted.
     pub(crate) accepted_at: Timestamp,
     /// How long it waited since it could have run.
@@ -115,6 +127,9 @@ async fn begin(ctx: &Context, info: &KindInfo, job: Job) -> Option<Attempt> {
         return Some(Attempt {
             number: 1,
             is_last: true,
+            lost: 0,
+            spent: 1,
+            revived: false,
             accepted_at: job.queued_at,
             queued: now.since(job.queued_at),
             held: Duration::ZERO,
@@ -141,9 +156,13 @@ async fn begin(ctx: &Context, info: &KindInfo, job: Job) -> Option<Attempt> {
 }
 
 fn claimed(row: JobRow, job: Job, info: &KindInfo, claim: AttemptId, now: Timestamp) -> Attempt {
+    let spent = row.attempts.saturating_sub(row.forgiven);
     Attempt {
         number: row.attempts,
-        is_last: row.attempts >= info.max_attempts,
+        is_last: spent >= info.max_attempts || row.lost >= MOST_LOST,
+        lost: row.lost,
+        spent,
+        revived: row.forgiven > 0,
         accepted_at: row.created_at,
         queued: now.since(row.run_at),
         held: row.run_at.since(row.created_at),
@@ -190,15 +209,38 @@ async fn execute(
     ctx.metrics.job_ended(info.kind, label, took);
 }
 
+/// Suspects run one at a time: should one end the process again, no other is taken along.
+fn alone(worker: &Worker, attempt: &Attempt) -> Result<Option<OwnedSemaphorePermit>, Outcome> {
+    if attempt.lost < SUSPECT {
+        return Ok(None);
+    }
+    let permit = Arc::clone(&worker.suspects).try_acquire_owned();
+    permit.map(Some).map_err(|_| Outcome::Snooze {
+        until: worker.ctx.now() + SUSPECT_WAIT,
+        reason: "another job that lost its workers runs".into(),
+    })
+}
+
 async fn outcome(
     worker: &Arc<Worker>,
     entry: Entry,
     info: &KindInfo,
     attempt: &Arc<Attempt>,
 ) -> Outcome {
-    if attempt.number > info.max_attempts {
+    if attempt.lost >= MOST_LOST {
+        let said = format!(
+            "its worker process ended {} times while it ran",
+            attempt.lost
+        );
+        return Outcome::retry("INTERNAL", said);
+    }
+    if attempt.spent > info.max_attempts {
         return Outcome::retry("INTERNAL", "the process ended during its last attempt");
     }
+    let _alone = match alone(worker, attempt) {
+        Ok(alone) => alone,
+        Err(later) => return later,
+    };
     if attempt
         .job
         .deadline
@@ -227,7 +269,8 @@ async fn settle(
 ) -> Outcome {
     let failure = match outcome {
         Outcome::Retry { code, error, .. } if attempt.is_last => Failure {
-            error: match attempt.number {
+            // A job that lost too many workers was not begun once more.
+            error: match attempt.spent - u32::from(attempt.lost >= MOST_LOST) {
                 1 => error,
                 n => format!("gave up after {n} attempts; the last: {error}"),
             },
@@ -277,7 +320,7 @@ async fn write(
             expires_at,
         },
         Outcome::Retry { after, code, error } => JobEnd::Retry {
-            run_at: now + after.unwrap_or_else(|| info.backoff.wait(attempt.number, &*ctx.entropy)),
+            run_at: now + after.unwrap_or_else(|| info.backoff.wait(attempt.spent, &*ctx.entropy)),
             error_code: code,
             error,
         },

@@ -4,6 +4,8 @@ mod auth_config;
 mod bench;
 mod demo;
 mod doctor;
+mod health;
+mod jobs;
 mod keys;
 mod migrate;
 mod partner;
@@ -45,10 +47,13 @@ enum Command {
     Keys(keys::Command),
     #[command(subcommand)]
     AuthConfig(auth_config::Command),
+    #[command(subcommand)]
+    Jobs(jobs::Command),
     Migrate(migrate::Arguments),
     #[command(subcommand)]
     Bench(bench::Command),
     Doctor(doctor::Arguments),
+    Health(health::Arguments),
     Version(version::Arguments),
 }
 
@@ -61,9 +66,11 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Partner(command) => partner::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::AuthConfig(command) => auth_config::run(command).await,
+        Command::Jobs(command) => jobs::run(command).await,
         Command::Migrate(arguments) => migrate::run(arguments).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,
+        Command::Health(arguments) => health::run(arguments).await,
         Command::Version(arguments) => version::run(&arguments),
     }
 }

@@ -102,7 +102,7 @@ pub(crate) struct Common {
 
 impl Common {
     /// The operator's side of the data directory.
-    async fn open(&self) -> anyhow::Result<Operator> {
+    pub(crate) async fn open(&self) -> anyhow::Result<Operator> {
         Operator::open(self.place.load(&[])?).await
     }
 

@@ -136,8 +136,8 @@ states! {
         Running = "running" => [Queued, Completed, Failed],
         /// Done, with its result.
         Completed = "completed" => [],
-        /// Ended without one.
-        Failed = "failed" => [],
+        /// Ended without one. The operator may give it another life.
+        Failed = "failed" => [Queued],
         /// Stopped before it began.
         Canceled = "canceled" => [],
     }
@@ -205,7 +205,7 @@ mod tests {
         queued -> running canceled failed
         running -> queued completed failed
         completed -> 
-        failed -> 
+        failed -> queued
         canceled ->
         ");
         insta::assert_snapshot!(table(CallOutcome::ALL, CallOutcome::moves), @r"

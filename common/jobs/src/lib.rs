@@ -20,6 +20,9 @@ pub mod conformance;
 #[cfg(feature = "conformance")]
 pub mod redis_server;
 
+/// A job whose worker was lost this often is dead: it may be what ends them.
+pub const MOST_LOST: u32 = 3;
+
 pub use job::{Job, JobKind, KindInfo, Outcome, PayloadError, Urgency};
 pub use memory::{MemoryQueue, MemoryReplies, MemorySignals};
 pub use queue::{Depth, Execute, PushError, Queue, QueueError, RunOptions};

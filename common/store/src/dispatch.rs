@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 
 use crate::{
     Result, Store,
+    dead_jobs::{note, with_line},
     fair::{self, Waiting},
     sql::{Sql, column, with_values},
 };
@@ -128,12 +129,14 @@ impl Store {
              ORDER BY lease_until LIMIT $2",
         );
         let rows = Sql::new(format!(
-            "{stuck}UPDATE jobs SET state = 'queued', claim = NULL, lease_until = NULL, \
-             run_at = $1, wake_at = $1, dispatched_at = NULL FROM picked \
-             WHERE jobs.partner_id = picked.partner_id AND jobs.id = picked.id RETURNING {REF}"
+            "{stuck}UPDATE jobs SET state = 'queued', claim = NULL, lease_until = NULL, lost = jobs.lost + 1, \
+             run_at = $1, wake_at = $1, dispatched_at = NULL, history = {} FROM picked \
+             WHERE jobs.partner_id = picked.partner_id AND jobs.id = picked.id RETURNING {REF}",
+            with_line("CAST($3 AS TEXT)")
         ))
         .bind(&now)
         .bind(&limit)
+        .text(&note(now, "WORKER_LOST", "its worker process ended, or stood still for too long"))
         .rows(&self.engine.write)
         .await?;
         rows.iter().map(read_ref).collect()
@@ -147,7 +150,7 @@ impl Store {
         );
         let rows = Sql::new(format!(
             "{overdue}UPDATE jobs SET state = 'failed', error_code = 'DEADLINE', \
-             error = 'it did not begin before its deadline', wake_at = NULL, sealed = NULL, \
+             error = 'it did not begin before its deadline', wake_at = NULL, \
              completed_at = $1 FROM picked \
              WHERE jobs.partner_id = picked.partner_id AND jobs.id = picked.id RETURNING {REF}"
         ))

@@ -73,6 +73,12 @@ record! {
         pub expires_at: Option<Timestamp>,
         /// The job that is held until this one has ended.
         pub then_job: Option<JobId>,
+        /// What went wrong, one JSON object a line ([`JobRow::setbacks`]).
+        pub history: Option<String>,
+        /// How often its worker was lost since the last time the operator revived it.
+        pub lost: u32,
+        /// Attempts that were forgiven when the operator revived it.
+        pub forgiven: u32,
     }
 }
 

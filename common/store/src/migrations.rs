@@ -34,6 +34,7 @@ files!(
     "0016_store_checks",
     "0017_grants_in_doubt",
     "0018_queue_epochs",
+    "0020_jobs_history",
     "0025_jobs_then",
     "0026_webhook_secrets",
     "0027_callbacks_gone",

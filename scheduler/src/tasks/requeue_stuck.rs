@@ -254,6 +254,9 @@ fn revocation(grant: &GrantRow, now: Timestamp) -> Option<JobRow> {
         completed_at: None,
         expires_at: Some(now + REVOCATION_KEPT),
         then_job: None,
+        history: None,
+        lost: 0,
+        forgiven: 0,
     })
 }
 

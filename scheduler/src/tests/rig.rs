@@ -170,6 +170,9 @@ impl Rig {
             completed_at: None,
             expires_at: None,
             then_job: None,
+            history: None,
+            lost: 0,
+            forgiven: 0,
         }
     }
 

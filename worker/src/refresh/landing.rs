@@ -205,6 +205,9 @@ impl Protocol {
             completed_at: None,
             expires_at: Some(now + REVOCATION_KEPT),
             then_job: None,
+            history: None,
+            lost: 0,
+            forgiven: 0,
         };
         Ok((job, row))
     }

@@ -381,6 +381,9 @@ impl Bench {
             completed_at: None,
             expires_at: None,
             then_job: None,
+            history: None,
+            lost: 0,
+            forgiven: 0,
         };
         assert!(ctx.store.insert_job(row).await.unwrap());
         job

@@ -146,9 +146,38 @@ async fn a_job_that_kills_its_process_goes_to_the_dead() {
     assert_eq!(row.state, JobState::Failed);
     let error = row.error.unwrap();
     assert!(
-        error.contains("the process ended during its last attempt"),
+        error.contains("gave up after 3 attempts; the last: its worker process ended 3 times"),
         "{error}"
     );
+    let history: Vec<_> = row
+        .history
+        .unwrap_or_default()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(history.len(), 4, "{history:?}");
+    assert!(
+        history[2].contains(r#""attempt":3"#) && history[2].contains("WORKER_LOST"),
+        "{history:?}"
+    );
+}
+
+/// A job that lost two workers may be what ends them: no other such job runs beside it.
+#[tokio::test]
+async fn suspects_run_one_at_a_time() {
+    let bench = Bench::new().await;
+    let job = bench.job(&Probe::Finish, None).await;
+    for _ in 0..2 {
+        bench.died(&job).await;
+    }
+    let other = bench.worker.suspects.clone().try_acquire_owned().unwrap();
+    deliver(&bench, &job).await;
+    let row = bench.row(&job).await;
+    assert_eq!((row.state, row.attempts), (JobState::Queued, 2));
+    drop(other);
+    bench.until_due(&job).await;
+    deliver(&bench, &job).await;
+    assert_eq!(bench.row(&job).await.state, JobState::Completed);
 }
 
 #[tokio::test]

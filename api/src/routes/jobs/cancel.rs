@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::extract::State;
-use latchkey_domain::states::JobState;
+use latchkey_domain::{RequestId, states::JobState};
 use latchkey_jobs::{
     JobKind, Urgency,
     kinds::{DeliverCallback, ProviderCall, deliver_callback::CallEnd},
@@ -37,18 +37,24 @@ pub(crate) async fn cancel_job(
     Path(job): Path<String>,
 ) -> Result<Reply<JobSummary>> {
     let row = find(&api, &partner, &job).await?;
+    let row = cancel(&api, row, request).await?;
+    Ok(Reply(JobSummary::of(&row)))
+}
+
+/// Cancels a call that has not begun, whoever asks for it; its row.
+pub(crate) async fn cancel(api: &Api, row: JobRow, request: RequestId) -> Result<JobRow> {
     if row.state == JobState::Canceled {
-        return Ok(Reply(JobSummary::of(&row)));
+        return Ok(row);
     }
     if row.kind != ProviderCall::KIND {
         return Err(refused("Only calls can be canceled."));
     }
     let ctx = &api.ctx;
     let (now, kept) = (ctx.now(), ctx.config.calls.result_retention);
-    let release = release(&api, &row)?;
+    let release = release(api, &row)?;
     let canceled = ctx
         .store
-        .cancel_job(partner.id, row.id, now + kept, release.as_ref(), now);
+        .cancel_job(row.partner_id, row.id, now + kept, release.as_ref(), now);
     if !canceled.await? {
         return Err(refused("This call has begun, so it cannot be canceled."));
     }
@@ -59,15 +65,15 @@ pub(crate) async fn cancel_job(
             kind: DeliverCallback::KIND.to_owned(),
             ..row.clone()
         };
-        let mut job = durable::wake_up::<DeliverCallback>(&api, &held, request);
+        let mut job = durable::wake_up::<DeliverCallback>(api, &held, request);
         job.urgency = Urgency::Background;
-        durable::push(&api, job).await;
+        durable::push(api, job).await;
     }
-    Ok(Reply(JobSummary::of(&JobRow {
+    Ok(JobRow {
         state: JobState::Canceled,
         completed_at: Some(now),
         ..row
-    })))
+    })
 }
 
 fn refused(text: &str) -> ApiError {

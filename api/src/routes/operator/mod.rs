@@ -1,7 +1,8 @@
-//! The operator's routes, on the admin listener: partners, their keys, and OAuth clients shared with all.
+//! The operator's routes, on the admin listener: partners, their keys, OAuth clients shared with all, and jobs.
 //! The command line uses them when a server runs.
 
 pub(crate) mod auth_configs;
+pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod partners;
 

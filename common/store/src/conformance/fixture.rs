@@ -344,5 +344,8 @@ pub(crate) fn job_of(partner: PartnerId) -> JobRow {
         completed_at: None,
         expires_at: None,
         then_job: None,
+        history: None,
+        lost: 0,
+        forgiven: 0,
     }
 }

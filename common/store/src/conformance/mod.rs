@@ -4,6 +4,7 @@
 mod accounts;
 mod calls;
 mod connections;
+mod dead_jobs;
 mod fixture;
 mod grants;
 mod jobs;

@@ -8,6 +8,7 @@ use sqlx::AnyConnection;
 use super::{Answer, Write, grants};
 use crate::{
     CompleteJob, JobClaim, JobEnd, JobRow, ReleaseJob, Result,
+    dead_jobs::{note, with_line},
     engine::Marks,
     field::Record,
     sql::{Sql, column, columns, insert_all as insert_rows, with_values},
@@ -109,7 +110,7 @@ pub(crate) async fn complete_all(
     tx: &mut AnyConnection,
     ends: &[&CompleteJob],
 ) -> Result<Vec<Answer>> {
-    const COLUMNS: [&str; 11] = [
+    const COLUMNS: [&str; 12] = [
         "partner_id",
         "id",
         "claim",
@@ -121,6 +122,7 @@ pub(crate) async fn complete_all(
         "uncounted",
         "expires_at",
         "ended_at",
+        "note",
     ];
     let rows = with_values(marks, &COLUMNS, ends, |sql, end| {
         let parts = parts(&end.end);
@@ -135,8 +137,9 @@ pub(crate) async fn complete_all(
         sql.add(&parts.uncounted);
         sql.add(&parts.expires_at);
         sql.add(&end.now);
+        sql.add(&parts.note(end.now));
     })
-    .push(
+    .push(&format!(
         "UPDATE jobs SET state = v.state, lease_until = NULL, \
          result = COALESCE(v.result, jobs.result), error_code = v.error_code, error = v.error, \
          run_at = COALESCE(v.run_at, jobs.run_at), wake_at = v.run_at, \
@@ -144,12 +147,13 @@ pub(crate) async fn complete_all(
          attempts = jobs.attempts - v.uncounted, \
          started_at = CASE WHEN v.uncounted = 1 AND jobs.attempts = 1 THEN NULL \
                       ELSE jobs.started_at END, \
-         sealed = CASE WHEN v.run_at IS NULL THEN NULL ELSE jobs.sealed END, \
+         sealed = CASE WHEN v.state = 'completed' THEN NULL ELSE jobs.sealed END, history = {}, \
          completed_at = CASE WHEN v.run_at IS NULL THEN v.ended_at END, \
          expires_at = COALESCE(v.expires_at, jobs.expires_at) FROM v \
          WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.claim = v.claim \
          AND jobs.state = 'running' RETURNING jobs.claim",
-    )
+        with_line("v.note")
+    ))
     .rows(&mut *tx)
     .await?;
     let ended: HashSet<AttemptId> = rows
@@ -205,6 +209,14 @@ struct Parts<'a> {
     run_at: Option<Timestamp>,
     uncounted: bool,
     expires_at: Option<Timestamp>,
+}
+
+impl Parts<'_> {
+    /// What the history notes of this end: nothing of one that is as it should be.
+    fn note(&self, at: Timestamp) -> Option<String> {
+        let (code, error) = self.error_code.zip(self.error)?;
+        Some(note(at, code, error))
+    }
 }
 
 fn parts(end: &JobEnd) -> Parts<'_> {

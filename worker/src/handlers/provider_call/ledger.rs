@@ -33,11 +33,17 @@ pub(super) struct Slot {
 /// here: it is never sent again.
 pub(super) async fn slot(call: &Call<'_>, repeatable: bool) -> Step<Slot> {
     let (job, id) = (&call.attempt.job, call.kind.call);
-    if !call.request.is_unsafe() || !job.durable || call.attempt.number == 1 {
+    let first = !job.durable || call.attempt.number == 1;
+    // A safe call is recorded once, by the attempt that ends it; in another life that is another receipt.
+    if first || !(call.request.is_unsafe() || call.attempt.revived) {
         return Ok(Slot { id, begun: false });
     }
     let rows = call.ctx.store.calls_of_job(job.partner, job.id).await;
     let rows = rows.map_err(|error| call.store_failed(&error))?;
+    if !call.request.is_unsafe() {
+        let id = receipt_id(id, rows.len());
+        return Ok(Slot { id, begun: false });
+    }
     let Some(row) = rows.iter().find(|row| row.outcome != CallOutcome::NotSent) else {
         let id = receipt_id(id, rows.len());
         return Ok(Slot { id, begun: false });
