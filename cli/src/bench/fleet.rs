@@ -1,14 +1,15 @@
 //! [`Fleet`]: the PostgreSQL and the Redis that a measurement runs on: those that `DATABASE_URL` and
 //! `REDIS_URL` name, if they are empty, else private ones that end with it.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, ensure};
-use latchkey_domain::SystemClock;
-use latchkey_jobs::bench as queue;
-use latchkey_runtime::Config;
+use latchkey_domain::{SystemClock, SystemEntropy};
+use latchkey_jobs::{bench as queue, redis::NAMESPACE};
+use latchkey_runtime::{Config, Context, Stopper};
 use latchkey_servers::{PrivatePostgres, PrivateRedis};
 use latchkey_store::{Store, StoreConfig};
+use latchkey_vault::KeyRing;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::output::note;
@@ -86,6 +87,27 @@ impl Fleet {
         let store = Store::open(StoreConfig::new(url, Arc::new(SystemClock))).await?;
         store.migrate().await?;
         Ok(store)
+    }
+
+    /// Everything a worker works with, on these servers and in this directory.
+    ///
+    /// # Errors
+    /// What the start says against it.
+    pub(crate) async fn context(&self, config: &Config, dir: &Path) -> anyhow::Result<Context> {
+        let key_file = dir.join("key");
+        KeyRing::create(&key_file, &SystemEntropy)?;
+        let config = Config {
+            data_dir: dir.to_owned(),
+            database_url: Some(self.database_url.clone()),
+            redis_url: Some(self.redis_url.clone()),
+            redis_namespace: NAMESPACE.to_owned(),
+            migrate_on_start: true,
+            key: None,
+            key_file: Some(key_file),
+            ..config.clone()
+        };
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        Ok(Context::open(config, clock, entropy, Stopper::new()).await?)
     }
 
     /// Where Redis is.

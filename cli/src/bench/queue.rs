@@ -1,9 +1,19 @@
 //! `latchkey bench queue`: the fleet's queue.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::Args;
-use latchkey_jobs::{Redis, RedisQueue, bench as queue, redis::NAMESPACE};
+use futures::{FutureExt, StreamExt, stream};
+use latchkey_domain::{Clock, PartnerId, SystemClock};
+use latchkey_jobs::{Execute, Redis, RedisQueue, bench as queue, redis::NAMESPACE};
+use latchkey_runtime::{Config, Context};
+use tokio::sync::mpsc;
 
 use crate::{
     bench::{Bar, Report, fleet::Fleet},
@@ -19,6 +29,8 @@ Examples:
 
 /// Pushes of the latency figure, 50 a second.
 const PACED: usize = 500;
+/// Callers that insert rows at once: enough to fill groups while one commits.
+const INSERTERS: usize = 1000;
 
 /// Measure the fleet's queue: pick-up, throughput, and what it leaves in Redis
 #[derive(Args, Debug)]
@@ -27,6 +39,9 @@ pub(crate) struct Arguments {
     /// Jobs of the throughput and memory figures
     #[arg(long, value_name = "N", default_value_t = 500_000)]
     jobs: usize,
+    /// Jobs with a row of the row figure
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    row_jobs: usize,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -41,6 +56,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     report.fact("jobs", arguments.jobs);
     report.fact("servers", fleet.kind());
     bare(&fleet, arguments.jobs, &mut report).await?;
+    rows(&fleet, &config, arguments.row_jobs, &mut report).await?;
     report.print(arguments.json)
 }
 
@@ -81,6 +97,87 @@ async fn bare(fleet: &Fleet, jobs: usize, report: &mut Report) -> anyhow::Result
         "bytes that a finished job leaves in Redis",
     );
     Ok(())
+}
+
+/// Jobs with a row: a worker claims it, does nothing, and completes it.
+async fn rows(
+    fleet: &Fleet,
+    config: &Config,
+    jobs: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    note("Jobs with a row …");
+    let dir = tempfile::tempdir()?;
+    let context = fleet.context(config, dir.path()).await?;
+    let execute = latchkey_worker::bench::execute(context.clone()).await?;
+    // The first ones fill caches and prepare statements.
+    let mut timed = None;
+    for jobs in [jobs / 10 + 1, jobs] {
+        timed = Some(run_rows(&context, execute.clone(), jobs).await?);
+    }
+    let commits = context.store.commit_stats();
+    context.store.close().await;
+    let Some((inserted, ran)) = timed else {
+        return Ok(());
+    };
+    report.measured(
+        "row_jobs_per_second",
+        queue::per_second(jobs, ran),
+        Bar::AtLeast(5_000.0),
+        "jobs a second that claim and complete their row, from the first push to the last end",
+    );
+    report.figure(
+        "row_inserts_per_second",
+        queue::per_second(jobs, inserted),
+        "rows of such jobs inserted a second, before that",
+    );
+    report.fact("row_jobs", jobs);
+    report.fact("commits", commits.commits);
+    report.fact("writes", commits.writes);
+    Ok(())
+}
+
+/// Inserts jobs, then pushes and runs them; how long either took.
+async fn run_rows(
+    context: &Context,
+    execute: Execute,
+    jobs: usize,
+) -> anyhow::Result<(Duration, Duration)> {
+    let made: Result<Vec<_>, _> = (0..jobs)
+        .map(|_| latchkey_worker::bench::job(context, PartnerId::OPERATOR))
+        .collect();
+    let (rows, pushes): (Vec<_>, Vec<_>) = made?.into_iter().unzip();
+    let began = SystemClock.monotonic();
+    let mut inserts = stream::iter(rows)
+        .map(|row| context.store.insert_job(row))
+        .buffer_unordered(INSERTERS);
+    while let Some(inserted) = inserts.next().await {
+        anyhow::ensure!(inserted?, "a job was there already");
+    }
+    let inserted = SystemClock.monotonic().saturating_sub(began);
+    let (tell, mut all) = mpsc::channel(1);
+    let ended = Arc::new(AtomicUsize::new(0));
+    let counted = Execute::new(move |job| {
+        let (run, tell, ended) = (execute.run(job), tell.clone(), Arc::clone(&ended));
+        async move {
+            run.await;
+            if ended.fetch_add(1, Ordering::Relaxed) + 1 == jobs {
+                // Without a listener the measurement has ended.
+                tell.try_send(()).unwrap_or(());
+            }
+        }
+        .boxed()
+    });
+    let began = SystemClock.monotonic();
+    let work = async {
+        queue::push_all(Arc::clone(&context.queue), pushes).await?;
+        all.recv().await;
+        Ok(SystemClock.monotonic().saturating_sub(began))
+    };
+    let ran = queue::with_worker(&*context.queue, counted, work).await?;
+    let left = context.store.count_jobs().await?;
+    anyhow::ensure!(left.is_empty(), "jobs are left over: {left:?}");
+    Ok((inserted, ran))
 }
 
 fn milliseconds(wait: Duration) -> f64 {
