@@ -19,6 +19,7 @@ use crate::{
     auth::{self, Caller, Scope},
     error::{ApiError, Code},
     extract::Id,
+    flowra::Face,
     limits,
     state::Api,
 };
@@ -33,6 +34,7 @@ pub(crate) async fn frame(
 ) -> Response {
     let id = RequestId::new(api.ctx.now(), &*api.ctx.entropy);
     request.extensions_mut().insert(Id(id));
+    let face = Face::of(request.uri(), request.headers());
     let began = api.ctx.clock.monotonic();
     // The pattern, never the path: paths hold ids and, for connect pages, a secret.
     let route = match request.extensions().get::<MatchedPath>() {
@@ -40,7 +42,7 @@ pub(crate) async fn frame(
         None => "unmatched".to_owned(),
     };
     async {
-        let mut response = render(guarded(request, next).await, id);
+        let mut response = render(guarded(request, next).await, id, face);
         finish_headers(&api, response.headers_mut(), id);
         let took = api.ctx.clock.monotonic().saturating_sub(began);
         let status = response.status().as_u16();
@@ -65,7 +67,7 @@ pub(crate) async fn guarded(request: Request, next: Next) -> Response {
 struct Panicked;
 
 /// Renders the error that a response carries, keeping the headers it gathered, and logs what is ours.
-fn render(mut response: Response, id: RequestId) -> Response {
+fn render(mut response: Response, id: RequestId, face: Face) -> Response {
     let Some(error) = response.extensions_mut().remove::<ApiError>() else {
         return response;
     };
@@ -77,7 +79,7 @@ fn render(mut response: Response, id: RequestId) -> Response {
         Some(_) => tracing::warn!(error = %chain, "request failed"),
         None => tracing::debug!(error = %chain, "request refused"),
     }
-    let mut rendered = error.render(id);
+    let mut rendered = error.render(id, face);
     rendered
         .headers_mut()
         .extend(std::mem::take(response.headers_mut()));

@@ -19,6 +19,7 @@ mod docs;
 mod durable;
 mod error;
 mod extract;
+mod flowra;
 mod idempotency;
 mod layers;
 mod limits;

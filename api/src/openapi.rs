@@ -14,7 +14,10 @@ use utoipa::{
     },
 };
 
-use crate::error::{Code, ErrorBody, FieldError};
+use crate::{
+    error::{Code, ErrorBody, FieldError},
+    flowra,
+};
 
 /// The tag of operations that need no key.
 pub(crate) const PUBLIC: &str = "public";
@@ -29,7 +32,7 @@ pub(crate) const PUBLIC: &str = "public";
                        `{\"ok\":false,\"error\",\"error_code\",\"request_id\",\"details\"?}`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(ErrorBody, FieldError, Code))
+    components(schemas(ErrorBody, FieldError, Code, flowra::Refusal))
 )]
 struct Partners;
 
@@ -119,7 +122,13 @@ fn common(operation: &mut Operation) {
             "Done.".clone_into(&mut response.description);
         }
     }
-    let error = Content::new(Some(Ref::from_schema_name("ErrorBody")));
+    let flowra = operation
+        .tags
+        .iter()
+        .flatten()
+        .any(|tag| tag.starts_with("flowra"));
+    let shape = if flowra { "FlowraError" } else { "ErrorBody" };
+    let error = Content::new(Some(Ref::from_schema_name(shape)));
     let response: Response = ResponseBuilder::new()
         .description("Refused; `error_code` says why.")
         .content("application/json", error)

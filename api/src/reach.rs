@@ -200,7 +200,11 @@ fn connect_hint(account: &AccountRow) -> String {
     format!("Begin with POST /api/v1/accounts/{}/connect.", account.id)
 }
 
-fn usable(account: &AccountRow, connection: &Connection, now: Timestamp) -> Result<()> {
+/// Refuses a connection that calls cannot use now.
+///
+/// # Errors
+/// 409 for one that needs its user again; 403 for one that is paused; 404 for one that is gone.
+pub(crate) fn usable(account: &AccountRow, connection: &Connection, now: Timestamp) -> Result<()> {
     let provider = &connection.row.provider;
     match connection.status(now) {
         ConnectionStatus::Active => Ok(()),

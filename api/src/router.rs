@@ -12,10 +12,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     docs,
     extract::BodyLimit,
+    flowra::routes as flowra,
     idempotency, layers, openapi, pages,
     routes::{
-        accounts, auth_configs, calls, connect, health, integrations, jobs, me, operator, partner,
-        partner_keys, redirect_urls, usage, webhook_secret,
+        accounts, calls, connect, health, integrations, jobs, me, operator, partner, partner_keys,
+        redirect_urls, usage, webhook_secret,
     },
     state::Api,
 };
@@ -58,15 +59,6 @@ fn partners() -> Routes {
             accounts::update::update_account,
             accounts::delete::delete_account
         ))
-        .routes(routes!(
-            auth_configs::create::create_auth_config,
-            auth_configs::list::list_auth_configs
-        ))
-        .routes(routes!(
-            auth_configs::get::get_auth_config,
-            auth_configs::update::update_auth_config,
-            auth_configs::delete::delete_auth_config
-        ))
         .routes(routes!(connect::create::create_connect_session))
         .routes(routes!(connect::get::get_connect_session))
         .routes(routes!(connect::complete::complete_connect_session))
@@ -79,9 +71,61 @@ fn partners() -> Routes {
         .routes(routes!(integrations::refresh::refresh_integration))
         .routes(routes!(jobs::list::list_jobs))
         .routes(routes!(jobs::get::get_job, jobs::cancel::cancel_job))
-        .routes(routes!(usage::get::get_usage))
         .routes(routes!(usage::statement::get_statement))
         .routes(routes!(me::get_me))
+}
+
+/// For partners, with a key: Flowra's side.
+fn flowra_partners() -> Routes {
+    Routes::new()
+        .routes(routes!(
+            flowra::auth_configs::create::create_auth_config,
+            flowra::auth_configs::list::list_auth_configs
+        ))
+        .routes(routes!(
+            flowra::auth_configs::get::get_auth_config,
+            flowra::auth_configs::update::update_auth_config,
+            flowra::auth_configs::delete::delete_auth_config
+        ))
+        .routes(routes!(
+            flowra::auth_configs::status::set_auth_config_status
+        ))
+        .routes(routes!(
+            flowra::connected_accounts::import::import_account,
+            flowra::connected_accounts::list::list_connected_accounts
+        ))
+        .routes(routes!(flowra::connected_accounts::link::create_link))
+        .routes(routes!(
+            flowra::connected_accounts::grouped::grouped_by_toolkit
+        ))
+        .routes(routes!(
+            flowra::connected_accounts::get::get_connected_account,
+            flowra::connected_accounts::update::update_connected_account,
+            flowra::connected_accounts::delete::delete_connected_account
+        ))
+        .routes(routes!(
+            flowra::connected_accounts::status::set_connected_account_status
+        ))
+        .routes(routes!(
+            flowra::connected_accounts::refresh::refresh_connected_account
+        ))
+        .routes(routes!(
+            flowra::external_users::create::create_external_user,
+            flowra::external_users::list::list_external_users
+        ))
+        .routes(routes!(flowra::external_users::by_name::find_external_user))
+        .routes(routes!(
+            flowra::external_users::toggle::toggle_external_user
+        ))
+        .routes(routes!(flowra::toolkits::list::list_toolkits))
+        .routes(routes!(flowra::toolkits::categories::list_categories))
+        .routes(routes!(flowra::toolkits::get::get_toolkit_by_id))
+        .routes(routes!(flowra::toolkits::get::get_toolkit))
+        .routes(routes!(flowra::tools::list::list_tools))
+        .routes(routes!(flowra::tools::get::get_tool))
+        .routes(routes!(flowra::tools::execute::execute_tool))
+        .routes(routes!(flowra::usage::balance::get_balance))
+        .routes(routes!(flowra::usage::list::get_usage))
 }
 
 /// For the operator, on the admin listener.
@@ -135,6 +179,11 @@ pub(crate) fn public_router(api: &Arc<Api>) -> Router {
     let routes = public()
         .layer(Extension(BodyLimit(http.body_max_bytes)))
         .merge(for_partners(api, partners(), http.body_max_bytes))
+        .merge(for_partners(
+            api,
+            flowra_partners(),
+            http.call_body_max_bytes,
+        ))
         .merge(for_partners(api, calls::routes(), http.call_body_max_bytes));
     let (routes, document) = routes.split_for_parts();
     let document = openapi::finish(document);

@@ -2,7 +2,7 @@
 
 use latchkey_runtime::Context;
 
-use crate::{auth::Keys, limits::Months, reach::Reach, routes::calls::Backlogs};
+use crate::{auth::Keys, flowra::Totals, limits::Months, reach::Reach, routes::calls::Backlogs};
 
 /// The context of this process and the API's own bounded caches.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct Api {
     pub(crate) reach: Reach,
     /// How many unfinished jobs each partner has.
     pub(crate) backlogs: Backlogs,
+    /// How long large lists are.
+    pub(crate) totals: Totals,
 }
 
 impl Api {
@@ -28,6 +30,7 @@ impl Api {
             months: Months::default(),
             reach: Reach::default(),
             backlogs: Backlogs::default(),
+            totals: Totals::default(),
         }
     }
 }

@@ -11,7 +11,7 @@ use latchkey_domain::{
     states::{AuthConfigStatus, ConnectionStatus},
 };
 use latchkey_runtime::{Config, Context, Stopper};
-use latchkey_store::{AuthConfigRow, Connection, ConnectionRow, JsonMap, NewConnection};
+use latchkey_store::{AuthConfigRow, Connection, ConnectionRow, JsonMap, Listing, NewConnection};
 use regex::Regex;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -29,6 +29,18 @@ pub(crate) const SECRET: &str = "canary-client-secret";
 pub(crate) fn sandbox_client() -> Value {
     json!({"provider": "sandbox", "client_id": "client", "client_secret": SECRET,
            "params": {"base_url": "http://127.0.0.1:9"}})
+}
+
+/// The same on the Flowra side, where partners register theirs.
+pub(crate) fn sandbox_config() -> Value {
+    sandbox_config_with(json!({"client_id": "client", "client_secret": SECRET,
+                               "base_url": "http://127.0.0.1:9"}))
+}
+
+/// The body that makes an auth config of the sandbox with these credentials.
+pub(crate) fn sandbox_config_with(credentials: Value) -> Value {
+    json!({"toolkit": {"slug": "sandbox"}, "authConfig": {
+        "type": "use_custom_auth", "authScheme": "OAUTH2", "credentials": credentials}})
 }
 
 /// The API with everything it needs.
@@ -143,7 +155,7 @@ impl TestApi {
     pub(crate) async fn auth_config(&self, partner: &TestPartner) -> AuthConfigId {
         let made = partner
             .client
-            .post("/api/v1/auth_configs", sandbox_client())
+            .post("/api/v1/auth_configs", sandbox_config())
             .await
             .data();
         made["id"].as_str().unwrap().parse().unwrap()
@@ -184,6 +196,7 @@ impl TestApi {
             expires_at: Some(now + Duration::from_secs(3600)),
             due_at: Some(now + Duration::from_secs(3000)),
             refreshable: true,
+            listing: Listing::default(),
             session_id: None,
             job: None,
             now,
@@ -327,18 +340,24 @@ impl Answer {
     #[track_caller]
     pub(crate) fn data(&self) -> Value {
         let mut json = self.json();
+        let says_so = json["ok"] == true || json["success"] == true;
         assert!(
-            self.status.is_success() && json["ok"] == true,
+            self.status.is_success() && says_so,
             "{} {json}",
             self.status
         );
         json["data"].take()
     }
 
-    /// `error_code` of a refusal.
+    /// The code of a refusal, on either face.
     #[track_caller]
     pub(crate) fn code(&self) -> String {
         let json = self.json();
+        if let Some(error) = json["error"].as_object() {
+            assert!(json["message"] == error["message"] && error["status"] == self.status.as_u16());
+            assert_eq!(error["requestId"], self.header("x-request-id"), "{json}");
+            return error["code"].as_str().unwrap().to_owned();
+        }
         assert_eq!(json["ok"], false, "{} {json}", self.status);
         assert_eq!(json["request_id"], self.header("x-request-id"), "{json}");
         json["error_code"].as_str().unwrap().to_owned()
@@ -347,7 +366,9 @@ impl Answer {
     /// Code and text of a refusal, for tables of refusals.
     #[track_caller]
     pub(crate) fn said(&self) -> String {
-        format!("{} {}", self.code(), self.json()["error"].as_str().unwrap())
+        let json = self.json();
+        let said = json["error"].as_str().or_else(|| json["message"].as_str());
+        format!("{} {}", self.code(), said.unwrap())
     }
 
     /// Status and body as a snapshot: ids and keys, which differ by seed, are cut to their kind.

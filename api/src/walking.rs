@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use url::Url;
 
-use crate::testing::{Answer, Client, TestApi, TestPartner};
+use crate::testing::{Answer, Client, TestApi, TestPartner, sandbox_config_with};
 
 /// Where partners' users land.
 pub(crate) const REDIRECT: &str = "https://app.example.com/cb";
@@ -48,10 +48,10 @@ impl Walk {
         let sandbox = Sandbox::start(SandboxConfig::default(), listener, clock, entropy).unwrap();
         api.register_sandbox(sandbox.base_url()).await;
         let partner = api.partner("Acme").await;
-        let config = json!({
-            "provider": "sandbox", "client_id": "sandbox-client", "client_secret": "sandbox-secret",
-            "params": {"base_url": sandbox.base_url()},
-        });
+        let config = sandbox_config_with(json!({
+            "client_id": "sandbox-client", "client_secret": "sandbox-secret",
+            "base_url": sandbox.base_url(),
+        }));
         let made = partner
             .client
             .post("/api/v1/auth_configs", config)

@@ -6,7 +6,9 @@ use std::{future::Future, sync::Arc};
 use futures::{FutureExt, future::BoxFuture};
 use latchkey_jobs::{
     Job, JobKind, KindInfo, Outcome, PayloadError,
-    kinds::{DeliverCallback, ExchangeCode, ProviderCall, RefreshGrants, RevokeGrant},
+    kinds::{
+        AdoptCredentials, DeliverCallback, ExchangeCode, ProviderCall, RefreshGrants, RevokeGrant,
+    },
 };
 
 use crate::{
@@ -15,7 +17,8 @@ use crate::{
 };
 
 /// Every kind with its handler.
-pub(crate) const HANDLERS: [Entry; 5] = [
+pub(crate) const HANDLERS: [Entry; 6] = [
+    entry::<AdoptCredentials>(),
     entry::<DeliverCallback>(),
     entry::<ExchangeCode>(),
     entry::<ProviderCall>(),

@@ -55,6 +55,8 @@ codes! {
     ConfirmationRefused = "CONFIRMATION_REFUSED" FORBIDDEN,
     /// A test key reaches the sandbox only.
     TestKeyOnlySandbox = "TEST_KEY_ONLY_SANDBOX" FORBIDDEN,
+    /// The end user was switched off.
+    UserInactive = "USER_INACTIVE" FORBIDDEN,
     /// There is no such thing, or it is another partner's.
     NotFound = "NOT_FOUND" NOT_FOUND,
     /// The account is connected to nothing at this provider.
@@ -143,6 +145,7 @@ mod tests {
         403 SERVICE_DISABLED
         403 CONFIRMATION_REFUSED
         403 TEST_KEY_ONLY_SANDBOX
+        403 USER_INACTIVE
         404 NOT_FOUND
         404 CONNECTION_NOT_FOUND
         405 METHOD_NOT_ALLOWED

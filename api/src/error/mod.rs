@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 pub use self::code::Code;
+use crate::flowra::{self, Face};
 
 /// A field that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -138,19 +139,12 @@ impl ApiError {
         self
     }
 
-    /// Its HTTP response, for the request of this id.
-    pub fn render(&self, request_id: RequestId) -> Response {
-        let body = ErrorBody {
-            ok: False,
-            error: &self.message,
-            error_code: self.code,
-            request_id: request_id.to_string(),
-            reason: self.reason.as_deref(),
-            details: &self.details,
-            also: self.also.as_deref(),
+    /// Its HTTP response on this face, for the request of this id.
+    pub(crate) fn render(&self, request_id: RequestId, face: Face) -> Response {
+        let body = match face {
+            Face::Supyagent => self.body(request_id),
+            Face::Flowra => flowra::refusal(self, request_id),
         };
-        // Texts and lists of texts always have a JSON form.
-        let body = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (self.code.status(), body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -164,6 +158,20 @@ impl ApiError {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         response
+    }
+
+    fn body(&self, request_id: RequestId) -> Vec<u8> {
+        let body = ErrorBody {
+            ok: False,
+            error: &self.message,
+            error_code: self.code,
+            request_id: request_id.to_string(),
+            reason: self.reason.as_deref(),
+            details: &self.details,
+            also: self.also.as_deref(),
+        };
+        // Texts and lists of texts always have a JSON form.
+        serde_json::to_vec(&body).unwrap_or_default()
     }
 }
 
@@ -252,7 +260,7 @@ mod tests {
     #[tokio::test]
     async fn a_source_is_never_told() {
         let inner = std::io::Error::other("disk at /secret/path");
-        let response = ApiError::internal(inner).render(RequestId::from_u128(1));
+        let response = ApiError::internal(inner).render(RequestId::from_u128(1), Face::Supyagent);
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let body = axum::body::to_bytes(response.into_body(), 4096).await;
         assert!(!String::from_utf8_lossy(&body.unwrap()).contains("secret"));

@@ -29,6 +29,7 @@ use crate::{
     auth::{Caller, Scope},
     error::{ApiError, Code},
     extract::{Id, read_body},
+    flowra::Face,
     layers::guarded,
     state::Api,
 };
@@ -51,6 +52,7 @@ struct Once {
     /// The row as this run began it: another run that takes the key over has another beginning.
     row: IdempotencyRow,
     request_id: RequestId,
+    face: Face,
 }
 
 /// The layer: does POSTs with a key once.
@@ -78,6 +80,7 @@ pub(crate) async fn once(
     let once = Once {
         row: new_row(&api, partner, route, key, request_hash(&parts, &body)),
         request_id,
+        face: Face::of(&parts.uri, &parts.headers),
     };
     match api.ctx.store.begin_idempotent(&once.row).await? {
         Begun::Before(row) => replay(&api, &once, &row).await,
@@ -171,7 +174,7 @@ impl Once {
         }
         // An error is rendered by the outer layer; what is kept is the same rendering.
         if let Some(error) = error {
-            let rendered = error.render(self.request_id);
+            let rendered = error.render(self.request_id, self.face);
             self.keep_or_log(&api, rendered).await;
             return response;
         }

@@ -11,23 +11,34 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header::SET_COOKIE};
+use latchkey_domain::RequestId;
 use latchkey_domain::states::{AuthConfigStatus, PartnerStatus, SessionStatus};
 use latchkey_oauth::{
     AuthorizeRequest, OauthSpec, Pkce, Vars, authorize_url, request::Client, spec::PkceMode,
 };
 use latchkey_providers::{PermissionKind, Provider};
 use latchkey_store::{
-    AccountRow, AuthConfigRow, BeginAuthorizing, JsonMap, PartnerRow, SessionRow,
+    AccountRow, AuthConfigRow, BeginAuthorizing, JsonMap, PartnerRow, Scheme, SessionRow,
 };
 use latchkey_vault::{digest, random_token};
 use secrecy::ExposeSecret;
 
-use super::{Escaped, Page, PageError, Result, binding::Binding, go_to};
+use super::{
+    Escaped, Page, PageError, Result,
+    binding::Binding,
+    go_to,
+    inputs::{Asked, Problem},
+};
 use crate::{
     error::ApiError,
-    extract::Path,
-    routes::{auth_configs::callback_url, connect::landing},
+    extract::{Id, Path},
+    flowra::{Adopted, adopt, scheme},
+    routes::{
+        auth_configs::callback_url,
+        connect::landing::{self, Ending},
+    },
     state::Api,
 };
 
@@ -36,6 +47,8 @@ struct Opened {
     session: SessionRow,
     partner: PartnerRow,
     account: AccountRow,
+    /// What the connection will hold.
+    held: Scheme,
     binding: Option<Binding>,
 }
 
@@ -57,18 +70,34 @@ pub(crate) async fn show(
         Look::Open(opened) => opened,
         Look::Elsewhere(response) => return Ok(response),
     };
+    page(&api, &token, opened, None).await
+}
+
+/// The page, with what was wrong with the answers to its questions, if anything was.
+async fn page(
+    api: &Api,
+    token: &str,
+    opened: Box<Opened>,
+    problem: Option<&Problem>,
+) -> Result<Response> {
     let session = &opened.session;
-    let config = auth_config(&api, session).await?;
-    let provider = provider(&api, session)?;
-    let body = describe(&opened, provider, provider.spec(&config.params));
+    let config = auth_config(api, session).await?;
+    let provider = provider(api, session)?;
+    let asked = Asked::of(provider, session, opened.held);
+    let form = asked.html(problem);
+    let body = describe(&opened, provider, provider.spec(&config.params), &form);
     let title = format!(
         "{} wants to connect to your {} account",
         opened.partner.company, provider.display_name
     );
-    let mut response = Page::new(title, body).into_response();
+    let mut page = Page::new(title, body);
+    if problem.is_some() {
+        page.status = StatusCode::BAD_REQUEST;
+    }
+    let mut response = page.into_response();
     let binding = match opened.binding {
         Some(binding) => binding,
-        None => Binding::new(&token, &*api.ctx.entropy),
+        None => Binding::new(token, &*api.ctx.entropy),
     };
     let cookie = binding.set(session, api.ctx.now(), api.ctx.config.is_https());
     response
@@ -80,14 +109,16 @@ pub(crate) async fn show(
 /// Sends the browser on to the provider.
 pub(crate) async fn go_on(
     State(api): State<Arc<Api>>,
+    Id(request_id): Id,
     Path(token): Path<String>,
     headers: HeaderMap,
+    form: Bytes,
 ) -> Result<Response> {
-    let opened = match look(&api, &token, &headers).await? {
+    let mut opened = match look(&api, &token, &headers).await? {
         Look::Open(opened) => opened,
         Look::Elsewhere(response) => return Ok(response),
     };
-    let binding = opened.binding.filter(|_| comes_from_here(&headers)).ok_or_else(|| {
+    let binding = opened.binding.clone().filter(|_| comes_from_here(&headers)).ok_or_else(|| {
         PageError::new(
             StatusCode::FORBIDDEN,
             "Cookies are needed here",
@@ -96,9 +127,27 @@ pub(crate) async fn go_on(
         )
         .next("Open it again", format!("/connect/{token}"))
     })?;
+    let config = auth_config(&api, &opened.session).await?;
+    let provider = provider(&api, &opened.session)?;
+    let asked = Asked::of(provider, &opened.session, opened.held);
+    let given = match asked.read(&form) {
+        Ok(given) => given,
+        Err(problem) => return page(&api, &token, opened, Some(&problem)).await,
+    };
+    if let Some(params) = given.params {
+        opened.session.params = params;
+    }
+    if opened.held != Scheme::Oauth2 {
+        return adopt_given(&api, opened, &binding, &given.fields, request_id, &token).await;
+    }
     let session = &opened.session;
-    let config = auth_config(&api, session).await?;
-    let spec = provider(&api, session)?.spec(&config.params);
+    if asked.asks() {
+        let store = &api.ctx.store;
+        store
+            .set_session_params(session, &session.params, api.ctx.now())
+            .await?;
+    }
+    let spec = provider.spec(&config.params);
     let (state, pkce) = (
         random_token(&*api.ctx.entropy),
         Pkce::new(&*api.ctx.entropy),
@@ -135,6 +184,34 @@ pub(crate) async fn go_on(
         return Ok(go_to(&format!("/connect/{token}")));
     }
     Ok(go_to(url.as_str()))
+}
+
+/// Hands what was given to a worker, which tries it at the provider; the browser waits for the outcome.
+async fn adopt_given(
+    api: &Api,
+    mut opened: Box<Opened>,
+    binding: &Binding,
+    fields: &JsonMap,
+    request_id: RequestId,
+    token: &str,
+) -> Result<Response> {
+    let now = api.ctx.now();
+    let tokens = match scheme::tokens(opened.held, "input", fields, &[], now) {
+        Ok(tokens) => tokens,
+        Err(error) => {
+            let problem = Problem::new(error.message);
+            return page(api, token, opened, Some(&problem)).await;
+        }
+    };
+    opened.session.binding_hash = Some(binding.hash());
+    let session = &opened.session;
+    let ending = match adopt(api, session, &tokens, request_id).await? {
+        Adopted::Answered(answer) => answer.error,
+        Adopted::Later => return Ok(go_to(&binding.status_path())),
+        Adopted::Over => return Ok(go_to(&format!("/connect/{token}"))),
+    };
+    let ending = ending.as_deref().map_or(Ending::Success, Ending::Error);
+    landing::land(api, session, ending).await
 }
 
 /// Finds the session of a link and sees whether this browser may go on with it.
@@ -175,6 +252,9 @@ async fn look(api: &Api, token: &str, headers: &HeaderMap) -> Result<Look> {
         ));
     }
     let partner = store.get_partner(session.partner_id).await?;
+    let link = store
+        .get_session_link(session.partner_id, session.id)
+        .await?;
     let account = store
         .get_account(session.partner_id, session.account_id)
         .await?;
@@ -184,6 +264,7 @@ async fn look(api: &Api, token: &str, headers: &HeaderMap) -> Result<Look> {
                 session,
                 partner,
                 account,
+                held: link.map_or(Scheme::Oauth2, |link| link.scheme),
                 binding,
             })))
         }
@@ -260,7 +341,7 @@ async fn sealed_verifier(
 }
 
 /// Who asks whom for what.
-fn describe(opened: &Opened, provider: &Provider, spec: &OauthSpec) -> String {
+fn describe(opened: &Opened, provider: &Provider, spec: &OauthSpec, form: &str) -> String {
     let Opened {
         session,
         partner,
@@ -278,6 +359,19 @@ fn describe(opened: &Opened, provider: &Provider, spec: &OauthSpec) -> String {
         Escaped(&partner.website),
         Escaped(who),
     );
+    if opened.held != Scheme::Oauth2 {
+        // There is no consent at the provider: what is given is what is granted.
+        let _ = write!(
+            body,
+            "<p>What you enter here is kept sealed and used for {company} alone. Go on only if you started this \
+             at {company} yourself and are <strong>{}</strong> there: whoever sent you a link like this \
+             otherwise would get access to your account.</p>\
+             <form method=\"post\">{form}<button type=\"submit\">Connect {name}</button></form>\
+             <p class=\"dim\">You can end the access at any time, at {company} or in your {name} account.</p>",
+            Escaped(who),
+        );
+        return body;
+    }
     body.push_str(&asked_for(session, provider, spec));
     // Writing to a String cannot fail.
     let _ = write!(
@@ -285,7 +379,7 @@ fn describe(opened: &Opened, provider: &Provider, spec: &OauthSpec) -> String {
         "<p>{name} will show you what it grants and ask you. Go on only if you started this at {company} \
          yourself and are <strong>{}</strong> there: whoever sent you a link like this otherwise would get \
          access to your account.</p>\
-         <form method=\"post\"><button type=\"submit\">Continue to {name}</button></form>\
+         <form method=\"post\">{form}<button type=\"submit\">Continue to {name}</button></form>\
          <p class=\"dim\">You can end the access at any time, at {company} or in your {name} account.</p>",
         Escaped(who),
     );

@@ -5,6 +5,7 @@
 
 pub(crate) mod binding;
 pub(crate) mod connect;
+mod inputs;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::{
 
 use axum::{
     Router,
+    extract::DefaultBodyLimit,
     response::{Html, IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -46,6 +48,7 @@ pub(crate) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/connect/{token}", get(connect::show).post(connect::go_on))
         .route("/connect/{token}/status", get(status::show))
+        .layer(DefaultBodyLimit::max(inputs::MAX_FORM))
 }
 
 /// A page.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Escaped, Page, STYLE};
 use crate::{
-    testing::{Answer, TestApi, sandbox_client},
+    testing::{Answer, TestApi, sandbox_config},
     walking::{REDIRECT, Walk},
 };
 
@@ -118,7 +118,7 @@ async fn on_https_no_other_host_can_set_the_cookie() {
     let api = TestApi::with(&[("public_url", "https://keys.example.com")]).await;
     let acme = api.partner("Acme").await;
     acme.client
-        .post("/api/v1/auth_configs", sandbox_client())
+        .post("/api/v1/auth_configs", sandbox_config())
         .await
         .data();
     let account = acme.account("user-1").await;

@@ -35,6 +35,7 @@ pub(crate) struct Me {
 
 /// The partner in short.
 #[derive(Serialize, ToSchema)]
+#[schema(as = MeProfile)]
 struct Profile {
     /// Its id.
     id: String,

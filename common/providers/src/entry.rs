@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use latchkey_oauth::{AppKind, OauthSpec, Template};
 use serde::Deserialize;
 
-use crate::rate::RateSpec;
+use crate::{keys::KeyScheme, rate::RateSpec};
 
 /// One provider.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Provider {
     pub app_kinds: Vec<AppKind>,
     /// Its parts.
     pub services: Vec<Service>,
+    /// What its connections may hold beside OAuth tokens.
+    #[serde(default)]
+    pub keys: Vec<KeyScheme>,
     /// How it says that it is asked too often.
     #[serde(default)]
     pub rate: RateSpec,

@@ -138,6 +138,8 @@ pub struct Http {
 pub struct Connect {
     #[serde(rename = "session_ms", deserialize_with = "millis")]
     pub session: Duration,
+    #[serde(rename = "link_ms", deserialize_with = "millis")]
+    pub link: Duration,
     #[serde(rename = "callback_wait_ms", deserialize_with = "millis")]
     pub callback_wait: Duration,
 }

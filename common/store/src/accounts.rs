@@ -205,7 +205,7 @@ impl Store {
 }
 
 /// The LIKE pattern (escape `!`) of texts that contain this one, in any case.
-fn containing(text: &str) -> String {
+pub(crate) fn containing(text: &str) -> String {
     let mut pattern = "%".to_owned();
     for c in text.chars() {
         if matches!(c, '%' | '_' | '!') {

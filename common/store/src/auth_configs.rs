@@ -117,7 +117,7 @@ impl Store {
         // The operator's id is the smallest, so the partner's own come first.
         Sql::select::<AuthConfigRow>(
             "WHERE partner_id IN ($1, $2) AND provider = $3 AND status = 'enabled' \
-             ORDER BY partner_id DESC, id DESC LIMIT 1",
+             AND client_id <> '' ORDER BY partner_id DESC, id DESC LIMIT 1",
         )
         .bind(&partner)
         .bind(&PartnerId::OPERATOR)

@@ -8,8 +8,8 @@ use latchkey_domain::{
 use sqlx::AnyConnection;
 
 use crate::{
-    AccountRow, CompleteJob, Connection, ConnectionRow, GrantRow, GrantSecret, Result, Store,
-    StoreError, connections::joined, sessions::FORGET, sql::Sql, writer::complete_jobs,
+    AccountRow, CompleteJob, Connection, ConnectionRow, GrantRow, GrantSecret, Listing, Result,
+    Store, StoreError, connections::joined, sessions::FORGET, sql::Sql, writer::complete_jobs,
 };
 
 /// What an exchange brought: connection, grant, sealed tokens and the end of its session and job.
@@ -31,6 +31,8 @@ pub struct NewConnection {
     pub due_at: Option<Timestamp>,
     /// Whether there is a refresh token.
     pub refreshable: bool,
+    /// How it is listed.
+    pub listing: Listing,
     /// The session that led here; it is `completed` in the same transaction.
     pub session_id: Option<SessionId>,
     /// The job that did it; it ends in the same transaction.
@@ -86,6 +88,7 @@ impl Store {
         } else {
             update_old(&mut tx, new).await?;
         }
+        list(&mut tx, new).await?;
         if let Some(job) = &new.job
             && !complete_jobs(self.engine.marks(), &mut tx, &[job])
                 .await?
@@ -130,6 +133,56 @@ async fn end_session(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> 
         return conflict("the connect session is no longer under way");
     }
     Ok(())
+}
+
+/// Writes how the connection is listed. One that is connected again keeps its name and stays listed under the
+/// config it was first made with; the link that led here is done.
+async fn list(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> {
+    let (connection, listing) = (&new.connection, &new.listing);
+    let (partner, id) = (&connection.partner_id, &connection.id);
+    if new.version == 1 {
+        Sql::new(
+            "UPDATE connections SET listed_config_id = $1, display_name = $2 \
+             WHERE partner_id = $3 AND id = $4",
+        )
+        .bind(&listing.config_id)
+        .bind(&listing.display_name)
+        .bind(partner)
+        .bind(id)
+        .run(&mut *tx)
+        .await?;
+    }
+    Sql::new("UPDATE connections SET scheme = $1 WHERE partner_id = $2 AND id = $3")
+        .bind(&listing.scheme)
+        .bind(partner)
+        .bind(id)
+        .run(&mut *tx)
+        .await?;
+    Sql::new("DELETE FROM connection_toolkits WHERE partner_id = $1 AND connection_id = $2")
+        .bind(partner)
+        .bind(id)
+        .run(&mut *tx)
+        .await?;
+    for toolkit in &listing.toolkits {
+        Sql::new(
+            "INSERT INTO connection_toolkits (partner_id, toolkit, connection_id) \
+             VALUES ($1, $2, $3) ON CONFLICT (partner_id, toolkit, connection_id) DO NOTHING",
+        )
+        .bind(partner)
+        .bind(toolkit)
+        .bind(id)
+        .run(&mut *tx)
+        .await?;
+    }
+    let Some(session) = &new.session_id else {
+        return Ok(());
+    };
+    Sql::new("UPDATE connect_links SET done = 1 WHERE partner_id = $1 AND session_id = $2")
+        .bind(partner)
+        .bind(session)
+        .run(&mut *tx)
+        .await
+        .map(drop)
 }
 
 /// A connection that was not there.

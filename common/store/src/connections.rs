@@ -356,6 +356,11 @@ async fn revoke(
     if changed == 0 {
         return Ok(None);
     }
+    Sql::new("DELETE FROM connection_toolkits WHERE partner_id = $1 AND connection_id = $2")
+        .bind(&partner)
+        .bind(&id)
+        .run(&mut *tx)
+        .await?;
     Sql::new(
         "UPDATE grants SET state = 'revoking', due_at = NULL, wake_at = NULL, rev = rev + 1, \
          updated_at = $1 WHERE partner_id = $2 AND connection_id = $3 \

@@ -12,6 +12,7 @@ mod api_keys;
 mod audit;
 mod auth_configs;
 pub mod bench;
+mod bench_listing;
 mod calls;
 #[cfg(test)]
 mod conformance;
@@ -21,6 +22,7 @@ mod data_keys;
 mod dead_jobs;
 mod dispatch;
 mod due;
+mod end_users;
 mod engine;
 mod error;
 mod fair;
@@ -30,7 +32,10 @@ mod idempotency;
 mod job_leases;
 mod jobs;
 mod leases;
+mod links;
+mod listing;
 mod migrations;
+mod offers;
 mod partners;
 #[cfg(any(test, feature = "conformance"))]
 pub mod postgres_server;
@@ -38,6 +43,7 @@ mod sessions;
 mod sql;
 mod store;
 mod usage;
+mod usage_log;
 mod webhooks;
 mod writer;
 
@@ -45,6 +51,7 @@ pub use accounts::{AccountFilter, AccountRow};
 pub use api_keys::{ApiKeyRow, KeyMode};
 pub use audit::AuditRow;
 pub use auth_configs::{AuthConfigChange, AuthConfigRow, NewCredentials};
+pub use bench_listing::Filled;
 pub use calls::{CallFilter, CallRow, FinishCall};
 pub use connect::NewConnection;
 pub use connections::{Connection, ConnectionFilter, ConnectionRow};
@@ -52,6 +59,7 @@ pub use data_keys::{DataKeyRow, KeyPurpose};
 pub use dead_jobs::{AllJobsFilter, Setback, Spent};
 pub use dispatch::{JobCount, JobRef};
 pub use due::DueGrant;
+pub use end_users::{EndUser, EndUserFilter, EndUserOrder};
 pub use error::StoreError;
 pub use field::JsonMap;
 pub use grants::{
@@ -61,10 +69,17 @@ pub use idempotency::{Begun, IdempotencyRow, IdempotencyState};
 pub use job_leases::HeldJob;
 pub use jobs::{CompleteJob, JobClaim, JobEnd, JobFilter, JobRow, ReleaseJob};
 pub use leases::{TaskClaim, TaskLease};
+pub use links::{Link, LinkRow};
+pub use listing::{
+    Listed, ListedConnection, ListedRow, Listing, ListingFilter, ListingKey, ListingOrder,
+    ListingPage, Standing,
+};
+pub use offers::{OfferRow, OfferedConfig, Scheme};
 pub use partners::{Confirmation, PartnerChange, PartnerRow};
 pub use sessions::{AfterCode, BeginAuthorizing, SessionRow, TakeCode};
 pub use store::{Schema, Store, StoreConfig};
 pub use usage::{COMMIT_WATERMARK, Granularity, RollUp, UsageLine};
+pub use usage_log::UsageLogFilter;
 pub use webhooks::WebhookSecretRow;
 pub use writer::CommitStats;
 

@@ -38,6 +38,11 @@ files!(
     "0025_jobs_then",
     "0026_webhook_secrets",
     "0027_callbacks_gone",
+    "0035_accounts_active",
+    "0036_auth_configs_toolkit",
+    "0037_connections_listed",
+    "0038_connect_links",
+    "0039_listing_indexes",
 );
 
 /// Every migration, in order.

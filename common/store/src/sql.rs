@@ -127,6 +127,12 @@ impl Sql {
         self
     }
 
+    /// The statement that says how this one is carried out.
+    pub(crate) fn explained(mut self) -> Self {
+        self.text.insert_str(0, "EXPLAIN ");
+        self
+    }
+
     /// Runs it; how many rows it changed.
     pub(crate) async fn run<'c, E: Executor<'c, Database = Any>>(self, on: E) -> Result<u64> {
         let done = sqlx::query_with(AssertSqlSafe(self.text), self.arguments)

@@ -23,6 +23,8 @@ pub(crate) struct Status {
     idempotency_keys: u64,
     /// Ended sessions.
     sessions: u64,
+    /// Auth configs that were deleted, and that no revocation needs any more.
+    auth_configs: u64,
 }
 
 impl Task for Retention {
@@ -41,6 +43,7 @@ impl Task for Retention {
             jobs: in_batches(|| store.delete_expired_jobs(now, BATCH)).await?,
             idempotency_keys: in_batches(|| store.expire_idempotency(now, BATCH)).await?,
             sessions: in_batches(|| store.delete_old_sessions(sessions_until, BATCH)).await?,
+            auth_configs: in_batches(|| store.purge_auth_configs(BATCH)).await?,
         })
     }
 }

@@ -10,7 +10,7 @@ use latchkey_domain::{
 use latchkey_jobs::{Execute, Job, JobKind, RunOptions, Urgency};
 use latchkey_runtime::{Config, Context, Stopper};
 use latchkey_store::{
-    AccountRow, AuthConfigRow, Confirmation, ConnectionRow, GrantKey, JobRow, JsonMap,
+    AccountRow, AuthConfigRow, Confirmation, ConnectionRow, GrantKey, JobRow, JsonMap, Listing,
     NewConnection, PartnerRow,
 };
 use tempfile::TempDir;
@@ -127,6 +127,7 @@ impl Rig {
             expires_at: Some(due + Duration::from_secs(300)),
             due_at: Some(due),
             refreshable: true,
+            listing: Listing::default(),
             session_id: None,
             job: None,
             now,

@@ -34,11 +34,11 @@ const EXCHANGE_FAILED: &str = "token_exchange_failed";
 const UNAVAILABLE: &str = "provider_unavailable";
 
 /// Why a session failed.
-struct Failed {
+pub(super) struct Failed {
     /// What the redirect says.
-    code: &'static str,
+    pub(super) code: &'static str,
     /// For the job's row and the log.
-    error: String,
+    pub(super) error: String,
 }
 
 impl Failed {
@@ -49,7 +49,7 @@ impl Failed {
         }
     }
 
-    fn exchange(error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(super) fn exchange(error: &(dyn std::error::Error + 'static)) -> Self {
         Self::new(EXCHANGE_FAILED, error)
     }
 }
@@ -79,7 +79,11 @@ impl Handler for ExchangeCode {
                 return Outcome::fail(error, format!("the connect session is {other}"));
             }
         }
-        let exchange = Exchange { worker, session };
+        let exchange = Exchange {
+            worker,
+            session,
+            given: false,
+        };
         match exchange.run().await {
             Ok(()) => {
                 point("exchange::stored");
@@ -103,7 +107,7 @@ impl Handler for ExchangeCode {
 }
 
 /// Fails the session and tells the callback.
-async fn end(
+pub(super) async fn end(
     worker: &Worker,
     attempt: &Attempt,
     session: SessionId,
@@ -118,7 +122,7 @@ async fn end(
     ended
 }
 
-async fn answer(worker: &Worker, attempt: &Attempt, error: Option<&str>) {
+pub(super) async fn answer(worker: &Worker, attempt: &Attempt, error: Option<&str>) {
     let Some(reply) = attempt.job.reply_to else {
         return;
     };
@@ -133,9 +137,11 @@ async fn answer(worker: &Worker, attempt: &Attempt, error: Option<&str>) {
 }
 
 /// One exchange of a session that waits for it.
-struct Exchange<'a> {
-    worker: &'a Worker,
-    session: SessionRow,
+pub(super) struct Exchange<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) session: SessionRow,
+    /// The credentials were given rather than exchanged: they are not ours to revoke if they are not kept.
+    pub(super) given: bool,
 }
 
 impl Exchange<'_> {
@@ -225,7 +231,7 @@ impl Exchange<'_> {
         Failed::new(code, error)
     }
 
-    async fn open(
+    pub(super) async fn open(
         &self,
         column: &'static str,
         sealed: Option<&[u8]>,
@@ -258,19 +264,28 @@ impl Exchange<'_> {
     }
 
     /// Who connected. A GET, so it may be asked twice.
-    async fn identity(&self, client: &OauthClient, tokens: &TokenSet) -> Result<Identity, Failed> {
+    pub(super) async fn identity(
+        &self,
+        client: &OauthClient,
+        tokens: &TokenSet,
+    ) -> Result<Identity, Failed> {
         let ctx = &self.worker.ctx;
         let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
+        let provider = client.provider().map_err(|e| Failed::exchange(&e))?;
         let mut last = None;
         for _ in 0..2 {
             let credentials = client.client(&self.session.params, &tokens.extra);
             let request = identity_request(spec, &credentials, tokens);
-            let Some(request) = request.map_err(|e| Failed::exchange(&e))? else {
+            let Some(mut request) = request.map_err(|e| Failed::exchange(&e))? else {
                 return Ok(Identity {
                     key: String::new(),
                     label: None,
                 });
             };
+            let headers = request.request.headers_mut();
+            provider
+                .present(&tokens.token_type, &tokens.access, "authorization", headers)
+                .map_err(|e| Failed::exchange(&e))?;
             let limit = latchkey_oauth::identity::IDENTITY_ANSWER_BYTES;
             match ctx
                 .http

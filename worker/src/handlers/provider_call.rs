@@ -297,9 +297,24 @@ impl<'a> Call<'a> {
         let vars = with
             .client
             .vars(&with.connection.row.params, &fresh.tokens.extra);
-        service
+        let wrong = |error: &(dyn std::error::Error + 'static)| {
+            Fault::new("PROVIDER_ERROR", Chain(error).to_string())
+        };
+        let mut request = service
             .call_request(&vars, call, &fresh.tokens.access)
-            .map_err(|error| Fault::new("PROVIDER_ERROR", Chain(&error).to_string()))
+            .map_err(|error| wrong(&error))?;
+        let (tokens, headers) = (&fresh.tokens, request.request.headers_mut());
+        with.client
+            .provider()
+            .map_err(|error| wrong(&error))?
+            .present(
+                &tokens.token_type,
+                &tokens.access,
+                &service.token_header.name,
+                headers,
+            )
+            .map_err(|error| wrong(&error))?;
+        Ok(request)
     }
 
     /// Records the outcome, and says how the call ended.

@@ -234,6 +234,10 @@ impl<'a> Revocation<'a> {
             .get_connection(partner, self.kind.connection)
             .await;
         let connection = connection.map_err(|e| internal(&e))?.map(|found| found.row);
+        if client.config.client_id.is_empty() {
+            // A key or password that was given: nobody but its giver can take it back.
+            return Ok(NOT_SUPPORTED.into());
+        }
         let spec = client.spec().map_err(|e| internal(&e))?;
         let reaches_siblings = spec
             .revoke

@@ -1,12 +1,6 @@
-//! `/auth_configs`: OAuth clients. A partner has its own; the operator shares some with all. Every config has
-//! a callback URL of its own, so that a code meant for one never reaches another (`reliability.md` A2).
-//! The operator's routes use the same functions.
-
-pub(crate) mod create;
-pub(crate) mod delete;
-pub(crate) mod get;
-pub(crate) mod list;
-pub(crate) mod update;
+//! Auth configs: OAuth clients. A partner has its own, which it manages on the Flowra side (`flowra/routes`); the
+//! operator shares some with all, by its own routes. Every config has a callback URL of its own, so that a code
+//! meant for one never reaches another (`reliability.md` A2).
 
 use latchkey_domain::{AuthConfigId, PartnerId, states::AuthConfigStatus};
 use latchkey_providers::Provider;
@@ -117,15 +111,6 @@ impl AuthConfig {
     }
 }
 
-/// OAuth clients.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct AuthConfigList {
-    /// Newest first.
-    auth_configs: Vec<AuthConfig>,
-    /// How many.
-    total: usize,
-}
-
 /// Where a provider sends browsers back to for this config.
 pub(crate) fn callback_url(api: &Api, id: AuthConfigId) -> String {
     format!(
@@ -197,9 +182,13 @@ pub(crate) async fn make(api: &Api, owner: PartnerId, new: NewAuthConfig) -> Res
 
 /// Checks a partner's own parameters: plain http is spoken to the operator's egress list alone, where other
 /// servers than the meant one may listen. So a partner names no such address that the operator has not
-/// registered, in a config of its own for that provider.
-pub(crate) async fn only_registered_addresses(api: &Api, new: &NewAuthConfig) -> Result<()> {
-    let params = check_new(provider(api, &new.provider)?, new)?;
+/// registered, in a config of its own for that provider. `field` is where the parameters stand.
+pub(crate) async fn only_registered_addresses(
+    api: &Api,
+    provider: &Provider,
+    field: &str,
+    params: &JsonMap,
+) -> Result<()> {
     let addresses: Vec<_> = params.iter().filter(|(_, v)| plain_http(v)).collect();
     if addresses.is_empty() {
         return Ok(());
@@ -207,14 +196,14 @@ pub(crate) async fn only_registered_addresses(api: &Api, new: &NewAuthConfig) ->
     let store = &api.ctx.store;
     let operators = store.list_auth_configs(PartnerId::OPERATOR).await?;
     let registered = |name: &str, address: &Value| {
-        let mut known = operators.iter().filter(|row| row.provider == new.provider);
+        let mut known = operators.iter().filter(|row| row.provider == provider.slug);
         known.any(|row| row.params.get(name) == Some(address))
     };
     let mut checks = Checks::default();
     for (name, address) in addresses {
         let says =
             "must be an address that the operator has registered (latchkey auth-config create)";
-        checks.require(registered(name, address), &format!("params.{name}"), says);
+        checks.require(registered(name, address), &format!("{field}.{name}"), says);
     }
     checks.finish()
 }
@@ -224,24 +213,6 @@ fn plain_http(value: &Value) -> bool {
         return false;
     };
     Url::parse(text).is_ok_and(|url| url.scheme() == "http")
-}
-
-/// Lists an owner's configs, of one provider if it is named.
-pub(crate) async fn all_of(
-    api: &Api,
-    owner: PartnerId,
-    provider: Option<&str>,
-) -> Result<AuthConfigList> {
-    let rows = api.ctx.store.list_auth_configs(owner).await?;
-    let auth_configs: Vec<_> = rows
-        .into_iter()
-        .filter(|row| provider.is_none_or(|slug| slug == row.provider))
-        .map(|row| AuthConfig::of(api, row))
-        .collect();
-    Ok(AuthConfigList {
-        total: auth_configs.len(),
-        auth_configs,
-    })
 }
 
 /// Changes a config of an owner.

@@ -36,6 +36,7 @@ use utoipa::{OpenApi, openapi::path::PathItem};
 use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use later::Backlogs;
+pub(crate) use named::make as make_named;
 use preference::Preference;
 
 use crate::{
@@ -160,7 +161,7 @@ async fn admit(
 }
 
 /// Refuses the call of a partner whose plan has no more of them this month. Test calls are not counted.
-async fn within_quota(api: &Api, partner: &Partner) -> Result<()> {
+pub(crate) async fn within_quota(api: &Api, partner: &Partner) -> Result<()> {
     let plan = &partner.plan;
     if partner.mode == KeyMode::Test || plan.overage.is_some() {
         return Ok(());

@@ -7,7 +7,8 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{Method, Uri, header::ALLOW};
+use http::{HeaderMap, Method, Uri, header::ALLOW};
+use latchkey_domain::RequestId;
 use latchkey_jobs::kinds::provider_call::CallRequest;
 use latchkey_providers::{BuildError, EndpointMatch, NoMatch};
 use serde_json::Value;
@@ -17,7 +18,7 @@ use crate::{
     auth::Partner,
     error::{ApiError, Code},
     extract::{Id, check_json_type, read_body},
-    reach::named_account,
+    reach::{Reached, named_account},
     reply::{Envelope, Result},
     state::Api,
 };
@@ -52,10 +53,24 @@ pub(crate) async fn call_named(
     }
     let account = named_account(&parts.headers)?;
     let reached = admit(&api, &partner, account, &found.provider.slug).await?;
-    check_permission(&reached.connection.row, &found.endpoint.permission)?;
     let query = parts.uri.query().unwrap_or_default().as_bytes();
     let query: Vec<_> = form_urlencoded::parse(query).into_owned().collect();
-    let planned = found.build(&query, &body).map_err(does_not_fit)?;
+    let asked = (&query[..], &body[..]);
+    make(&api, partner, id, &parts.headers, &found, reached, asked).await
+}
+
+/// Makes the call of a named endpoint with this query and body: checked, metered and answered like any other.
+pub(crate) async fn make(
+    api: &Api,
+    partner: Partner,
+    request_id: RequestId,
+    headers: &HeaderMap,
+    found: &EndpointMatch<'_>,
+    reached: Arc<Reached>,
+    (query, body): (&[(String, String)], &[u8]),
+) -> Result<Response> {
+    check_permission(&reached.connection.row, &found.endpoint.permission)?;
+    let planned = found.build(query, body).map_err(does_not_fit)?;
     let content_type = planned
         .content_type
         .map(|value| ("content-type".to_owned(), value));
@@ -63,10 +78,10 @@ pub(crate) async fn call_named(
         "accept".to_owned(),
         "application/json, */*;q=0.5".to_owned(),
     );
-    let key = idempotency_key(found.service, &parts.headers);
+    let key = idempotency_key(found.service, headers);
     let call = Call {
         partner,
-        request_id: id,
+        request_id,
         reached,
         provider: found.provider.slug.clone(),
         service: found.service.slug.clone(),
@@ -85,7 +100,7 @@ pub(crate) async fn call_named(
         shape: Shape::Named,
         callback_url: None,
     };
-    call.make(&api, &parts.headers).await
+    call.make(api, headers).await
 }
 
 /// The endpoint that a request names. The path is taken as it stood in the request: decoding is the

@@ -197,6 +197,7 @@ async fn choose_config(
     let id = extract::id(wanted, "auth config")?;
     let found = store.get_usable_auth_config(partner.id, id).await?;
     let config = found.ok_or_else(|| ApiError::not_found("auth config"))?;
+    let config = client_of(api, partner, config).await?;
     if config.provider != provider.slug {
         return Err(ApiError::field(
             "auth_config_id",
@@ -213,6 +214,24 @@ async fn choose_config(
             ),
         )),
     }
+}
+
+/// The OAuth client that serves for a config: its own, or the operator's that it stands for.
+async fn client_of(api: &Api, partner: &Partner, config: AuthConfigRow) -> Result<AuthConfigRow> {
+    if !config.client_id.is_empty() || config.status != AuthConfigStatus::Enabled {
+        return Ok(config);
+    }
+    let store = &api.ctx.store;
+    let offered = store.find_offered_configs(partner.id, &[config.id]).await?;
+    let managed_by = offered
+        .into_iter()
+        .next()
+        .and_then(|row| row.offer.managed_by);
+    let client = match managed_by {
+        Some(id) => store.get_usable_auth_config(partner.id, id).await?,
+        None => None,
+    };
+    client.ok_or_else(|| ApiError::field("auth_config_id", "has no OAuth client: it is for keys"))
 }
 
 /// The provider's scopes to ask for.

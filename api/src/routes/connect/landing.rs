@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Redirect, Response};
 use http::header::SET_COOKIE;
+use latchkey_domain::ConnectionId;
 use latchkey_store::SessionRow;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -59,6 +60,19 @@ pub(crate) async fn address(
     if !redirect::is_registered(&partner.redirect_urls, &session.redirect_url) {
         return Ok(None);
     }
+    if let Some(link) = store
+        .get_session_link(session.partner_id, session.id)
+        .await?
+    {
+        let now = store
+            .get_partner_session(session.partner_id, session.id)
+            .await?;
+        let kept = now.and_then(|now| now.connection_id).unwrap_or(link.id);
+        return Ok(with_parameters(
+            &session.redirect_url,
+            &told_of_link(session, kept, ending),
+        ));
+    }
     let account = store
         .get_account(session.partner_id, session.account_id)
         .await?;
@@ -86,6 +100,25 @@ fn told<'a>(
         told.extend(external_id.map(|id| ("account_id", id.into())));
     }
     told.push(("session_id", session.id.to_string().into()));
+    told
+}
+
+/// What the partner is told where it knew the connection's id before it stood.
+fn told_of_link<'a>(
+    session: &SessionRow,
+    connection: ConnectionId,
+    ending: Ending<'a>,
+) -> Vec<(&'static str, Cow<'a, str>)> {
+    let mut told = vec![("connectionId", Cow::from(connection.to_string()))];
+    match ending {
+        Ending::Success => told.push(("status", "success".into())),
+        Ending::Error(code) => told.extend([("status", "failed".into()), ("error", code.into())]),
+        Ending::Confirm(code) => told.extend([
+            ("status", "confirm".into()),
+            ("completion_code", code.expose_secret().into()),
+            ("session_id", session.id.to_string().into()),
+        ]),
+    }
     told
 }
 

@@ -87,6 +87,7 @@ struct ProviderResult {
 
 /// What became of a revocation.
 #[derive(Serialize, ToSchema)]
+#[schema(as = RevocationReceiptView)]
 struct Receipt {
     /// `confirmed`, `already_dead`, `not_supported`, `shared` or `impossible`.
     #[schema(example = "confirmed")]

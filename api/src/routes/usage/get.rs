@@ -1,8 +1,7 @@
 //! `GET /usage`.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use axum::extract::State;
 use latchkey_domain::Timestamp;
 use latchkey_store::{Granularity, UsageLine};
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use crate::{
     error::ApiError,
     extract::Query,
     openapi::Time,
-    reply::{Envelope, Reply, Result},
+    reply::{Reply, Result},
     state::Api,
 };
 
@@ -56,6 +55,7 @@ pub(crate) struct Usage {
 
 /// Calls on one service in one span.
 #[derive(Serialize, ToSchema)]
+#[schema(as = UsageLineView)]
 struct Line {
     /// When the span begins.
     start: Time,
@@ -83,12 +83,10 @@ struct Sums {
     bytes_out: u64,
 }
 
-/// See your usage
-#[utoipa::path(get, path = "/api/v1/usage", tag = "usage", params(UsageQuery),
-    responses((status = 200, body = Envelope<Usage>)))]
+/// The sums that a query asks for. The route is `flowra/routes/usage/list.rs`, which serves both faces.
 pub(crate) async fn get_usage(
-    State(api): State<Arc<Api>>,
-    partner: Partner,
+    api: &Api,
+    partner: &Partner,
     Query(query): Query<UsageQuery>,
 ) -> Result<Reply<Usage>> {
     let (from, to, granularity) = query.range(api.ctx.now())?;

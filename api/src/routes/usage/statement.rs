@@ -67,6 +67,7 @@ pub(crate) struct Statement {
 
 /// Calls on one service.
 #[derive(Serialize, ToSchema)]
+#[schema(as = StatementLine)]
 struct Line {
     /// The provider.
     provider: String,

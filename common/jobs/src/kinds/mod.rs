@@ -1,12 +1,14 @@
 //! Every kind of job, one file each. Its handler is the file of the same name in `worker/src/handlers`; a
 //! test there fails if either half is missing.
 
+pub mod adopt_credentials;
 pub mod deliver_callback;
 pub mod exchange_code;
 pub mod provider_call;
 pub mod refresh_grants;
 pub mod revoke_grant;
 
+pub use adopt_credentials::AdoptCredentials;
 pub use deliver_callback::DeliverCallback;
 pub use exchange_code::ExchangeCode;
 pub use provider_call::ProviderCall;
@@ -16,8 +18,9 @@ pub use revoke_grant::RevokeGrant;
 use crate::job::{JobKind, KindInfo};
 
 /// All kinds. The runner, the metrics and the coverage tests go by this list.
-pub fn all() -> [KindInfo; 5] {
+pub fn all() -> [KindInfo; 6] {
     [
+        AdoptCredentials::info(),
         DeliverCallback::info(),
         ExchangeCode::info(),
         ProviderCall::info(),

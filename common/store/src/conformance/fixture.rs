@@ -13,7 +13,7 @@ use sqlx::{Connection as _, Executor as _};
 
 use crate::{
     AccountRow, AuthConfigRow, CallRow, Confirmation, Connection, ConnectionRow, GrantClaim,
-    GrantRow, JobRow, JsonMap, NewConnection, PartnerRow, SessionRow, Store, StoreConfig,
+    GrantRow, JobRow, JsonMap, Listing, NewConnection, PartnerRow, SessionRow, Store, StoreConfig,
     postgres_server::{PrivateDatabase, SERVER},
 };
 
@@ -231,6 +231,7 @@ impl Fixture {
             expires_at: Some(now + secs(3600)),
             due_at: Some(now + secs(3000)),
             refreshable: true,
+            listing: Listing::default(),
             session_id: None,
             job: None,
             now,

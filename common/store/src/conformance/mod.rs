@@ -8,6 +8,7 @@ mod dead_jobs;
 mod fixture;
 mod grants;
 mod jobs;
+mod listing;
 mod partners;
 mod sessions;
 mod tenants;

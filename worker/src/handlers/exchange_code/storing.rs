@@ -10,7 +10,8 @@ use latchkey_domain::{
     states::{ConnectionStatus, SessionStatus},
 };
 use latchkey_oauth::{Identity, TokenSet};
-use latchkey_store::{Connection, ConnectionRow, NewConnection};
+use latchkey_providers::Provider;
+use latchkey_store::{Connection, ConnectionRow, LinkRow, Listing, NewConnection, Scheme};
 use secrecy::ExposeSecret;
 
 use super::{Exchange, Failed};
@@ -26,7 +27,7 @@ const STORE_BACKOFF: Backoff = Backoff {
 
 impl Exchange<'_> {
     /// Writes connection, grant, tokens and the session's end in one transaction.
-    pub(super) async fn store(
+    pub(in crate::handlers) async fn store(
         &self,
         client: &OauthClient,
         tokens: &TokenSet,
@@ -58,7 +59,7 @@ impl Exchange<'_> {
         };
         // Nothing holds these tokens: the account was deleted meanwhile, or they cannot be written. Where
         // the session could not be read, they may have been.
-        if status.is_some() {
+        if status.is_some() && !self.given {
             let statuses = revoke_unstored(ctx, client, &session.params, tokens).await;
             tracing::warn!(session = %session.id, ?statuses, "what came could not be stored: revoked");
         }
@@ -102,10 +103,16 @@ impl Exchange<'_> {
             )
             .await
             .map_err(|e| failed(&e))?;
+        let link = ctx.store.get_session_link(partner, session.id).await;
+        let link = link.map_err(|e| failed(&e))?;
+        let connection =
+            self.connection(client, found.as_ref(), link.as_ref(), tokens, identity)?;
+        let provider = client.provider().map_err(|e| failed(&e))?;
+        let listing = listing(link, &connection, provider);
         let refreshable = tokens.refresh.is_some();
         let due = |end| refresh::due_at(grant_id, version, tokens.issued_at, end);
         let new = NewConnection {
-            connection: self.connection(client, found.as_ref(), tokens, identity)?,
+            connection,
             grant_id,
             version,
             sealed,
@@ -113,6 +120,7 @@ impl Exchange<'_> {
             expires_at: tokens.expires_at,
             due_at: tokens.expires_at.filter(|_| refreshable).map(due),
             refreshable,
+            listing,
             session_id: Some(session.id),
             job: None,
             now,
@@ -127,6 +135,7 @@ impl Exchange<'_> {
         &self,
         client: &OauthClient,
         found: Option<&Connection>,
+        link: Option<&LinkRow>,
         tokens: &TokenSet,
         identity: &Identity,
     ) -> Result<ConnectionRow, Failed> {
@@ -135,6 +144,12 @@ impl Exchange<'_> {
         let provider = client.provider().map_err(|e| Failed::exchange(&e))?;
         let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
         let mut enabled_services = provider.granted(spec, &tokens.scopes);
+        if link.is_some_and(|link| link.scheme != Scheme::Oauth2) {
+            // Keys and passwords know no scopes: the provider decides at each call.
+            for on in enabled_services.values_mut() {
+                *on = true;
+            }
+        }
         if let Some(found) = found {
             // What the partner had switched off stays off; what was off because it was not granted does not.
             for (permission, was_granted) in provider.granted(spec, &found.row.scopes) {
@@ -145,10 +160,11 @@ impl Exchange<'_> {
             }
         }
         Ok(ConnectionRow {
-            id: found.map_or_else(
-                || ConnectionId::new(now, &*ctx.entropy),
-                |found| found.row.id,
-            ),
+            id: match (found, link) {
+                (Some(found), _) => found.row.id,
+                (None, Some(link)) => link.id,
+                (None, None) => ConnectionId::new(now, &*ctx.entropy),
+            },
             partner_id: session.partner_id,
             account_id: session.account_id,
             auth_config_id: session.auth_config_id,
@@ -164,5 +180,22 @@ impl Exchange<'_> {
             updated_at: now,
             revoked_at: None,
         })
+    }
+}
+
+/// How the connection is listed: as its link said, and under every toolkit that it reaches.
+fn listing(link: Option<LinkRow>, connection: &ConnectionRow, provider: &Provider) -> Listing {
+    let toolkits = provider.toolkits_of(&connection.enabled_services);
+    match link {
+        Some(link) => Listing {
+            config_id: (link.config_id != connection.auth_config_id).then_some(link.config_id),
+            scheme: link.scheme,
+            display_name: link.display_name,
+            toolkits,
+        },
+        None => Listing {
+            toolkits,
+            ..Listing::default()
+        },
     }
 }

@@ -15,7 +15,7 @@ use latchkey_sandbox::{
     SandboxConfig, SandboxHandle, Seed, SeededGrant, Settings, Target,
 };
 use latchkey_store::{
-    AccountRow, AuthConfigRow, Confirmation, ConnectionRow, GrantKey, GrantRow, JsonMap,
+    AccountRow, AuthConfigRow, Confirmation, ConnectionRow, GrantKey, GrantRow, JsonMap, Listing,
     NewConnection, PartnerRow,
 };
 use secrecy::ExposeSecret;
@@ -268,6 +268,7 @@ impl Rig {
             expires_at: tokens.expires_at,
             due_at: tokens.expires_at,
             refreshable: tokens.refresh.is_some(),
+            listing: Listing::default(),
             session_id: None,
             job: None,
             now,

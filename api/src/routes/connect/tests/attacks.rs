@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::testing::sandbox_config_with;
 use latchkey_sandbox::{Counter, IssMode};
 use serde_json::json;
 
@@ -35,10 +36,10 @@ async fn a_consent_brought_to_another_browser_is_no_consent() {
 #[tokio::test]
 async fn an_answer_at_another_callback_is_not_believed() {
     let walk = Walk::new().await;
-    let other = json!({
-        "provider": "sandbox", "client_id": "sandbox-client", "client_secret": "sandbox-secret",
-        "params": {"base_url": walk.sandbox.base_url()},
-    });
+    let other = sandbox_config_with(json!({
+        "client_id": "sandbox-client", "client_secret": "sandbox-secret",
+        "base_url": walk.sandbox.base_url(),
+    }));
     let other = walk
         .partner
         .client

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::testing::{TestApi, sandbox_client};
+use crate::testing::{TestApi, sandbox_client, sandbox_config};
 
 const URL: &str = "https://app.example.com/cb";
 
@@ -11,7 +11,7 @@ async fn a_session_begins_with_a_link() {
     let api = TestApi::new().await;
     let acme = api.partner("Acme").await;
     acme.client
-        .post("/api/v1/auth_configs", sandbox_client())
+        .post("/api/v1/auth_configs", sandbox_config())
         .await
         .data();
     acme.account("user-1").await;
@@ -64,7 +64,7 @@ async fn what_is_wrong_is_named() {
     };
     let mut said = vec![with(json!({})).await];
     acme.client
-        .post("/api/v1/auth_configs", sandbox_client())
+        .post("/api/v1/auth_configs", sandbox_config())
         .await
         .data();
     let names: Vec<_> = (0..101).map(|n| format!("s{n}")).collect();
@@ -148,9 +148,9 @@ async fn the_client_is_the_partners_newest_else_the_operators() {
     let other = api.partner("Other").await;
     let theirs = api.auth_config(&other).await.to_string();
     assert_eq!(used(json!({"auth_config_id": theirs})).await, "NOT_FOUND");
-    let path = format!("/api/v1/auth_configs/{own}");
+    let path = format!("/api/v1/auth_configs/{own}/status");
     acme.client
-        .patch(&path, json!({"status": "disabled"}))
+        .patch(&path, json!({"status": "DISABLED"}))
         .await
         .data();
     assert_eq!(used(json!({})).await, shared);
@@ -162,7 +162,7 @@ async fn a_test_key_connects_to_the_sandbox_alone() {
     let api = TestApi::new().await;
     let acme = api.partner("Acme").await;
     acme.client
-        .post("/api/v1/auth_configs", sandbox_client())
+        .post("/api/v1/auth_configs", sandbox_config())
         .await
         .data();
     let path = format!("/api/v1/accounts/{}/connect", acme.account("user-1").await);

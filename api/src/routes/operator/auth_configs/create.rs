@@ -85,7 +85,7 @@ mod tests {
         let own = operator.post(&for_acme, sandbox_client()).await.data();
         assert_eq!(own["partner_id"], acme.id.to_string());
         assert_eq!(
-            acme.client.get("/api/v1/auth_configs").await.data()["total"],
+            acme.client.get("/api/v1/auth_configs").await.json()["total"],
             1
         );
         let listed = operator.get(path).await.data();

@@ -1,0 +1,103 @@
+//! `DELETE /auth_configs/{id}`: refused while accounts are connected with it, unless they shall go with it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use latchkey_domain::{AuthConfigId, RequestId};
+use latchkey_store::{Listed, ListingFilter, ListingOrder, ListingPage};
+
+use crate::{
+    audit,
+    auth::Partner,
+    error::{ApiError, Code},
+    extract::{Id, Path},
+    flowra::{
+        config,
+        query::Params,
+        routes::connected_accounts::delete::remove,
+        shape::{Bare, Simple},
+    },
+    reply::Result,
+    state::Api,
+};
+
+/// Connections that are disconnected at a time.
+const BATCH: u32 = 100;
+
+/// Delete an auth config
+///
+/// Refused with 409 while accounts are connected with it. With `cascade=true` they are deleted first, and their
+/// grants revoked at the provider by jobs.
+#[utoipa::path(delete, path = "/api/v1/auth_configs/{auth_config_id}", tag = "flowra: auth configs",
+    params(("auth_config_id" = String, Path, description = "Its id (`ac_…`)"),
+        ("cascade" = Option<bool>, Query, description = "Delete its connected accounts too")),
+    responses((status = 200, body = Simple)))]
+pub(crate) async fn delete_auth_config(
+    State(api): State<Arc<Api>>,
+    partner: Partner,
+    Id(request_id): Id,
+    Path(id): Path<String>,
+    mut params: Params,
+) -> Result<Bare<Simple>> {
+    let cascade = params.flag("cascade").unwrap_or(false);
+    params.finish()?;
+    let row = config::find_own(&api, &partner, &id).await?;
+    let (store, config) = (&api.ctx.store, row.config.id);
+    let connected = store.count_config_connections(partner.id, config).await?;
+    if connected > 0 && !cascade {
+        let said = format!(
+            "{connected} accounts are connected with this auth config. Delete them first, or all at once with \
+             ?cascade=true, or disable the config."
+        );
+        return Err(ApiError::new(Code::Conflict, said));
+    }
+    // Nothing new begins with it from here on.
+    if !store
+        .hide_auth_config(partner.id, config, api.ctx.now())
+        .await?
+    {
+        return Err(ApiError::not_found("auth config"));
+    }
+    empty(&api, &partner, request_id, config).await?;
+    audit::by_partner(&api, &partner, request_id, "auth_config.delete", &id).await;
+    Ok(Simple::DONE)
+}
+
+/// Deletes what is listed under a config: connections, and links that lead to some.
+async fn empty(
+    api: &Api,
+    partner: &Partner,
+    request_id: RequestId,
+    config: AuthConfigId,
+) -> Result<()> {
+    let filter = ListingFilter {
+        configs: Some(vec![config]),
+        ..ListingFilter::default()
+    };
+    let mut page = ListingPage {
+        order: ListingOrder::Created,
+        ascending: true,
+        after: None,
+        limit: BATCH,
+    };
+    loop {
+        let store = &api.ctx.store;
+        let keys = store
+            .list_listed(partner.id, &filter, &page, api.ctx.now())
+            .await?;
+        let Some(last) = keys.last() else {
+            return Ok(());
+        };
+        page.after = Some(*last);
+        let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
+        let rows: Vec<Listed> = store.read_listed(partner.id, &ids).await?;
+        for row in &rows {
+            match remove(api, partner, request_id, row).await {
+                // An exchange that is under way ends by itself: the config's client is disabled.
+                Ok(()) => {}
+                Err(error) if error.code == Code::Conflict || error.code == Code::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Flowra's side as its clients see it.
+
+mod accounts;
+mod configs;
+mod pages;
+mod paging;
+mod tools;
+mod users;

@@ -1,0 +1,121 @@
+//! A large list of connections to measure: written by the database itself (PostgreSQL alone), and how it finds a
+//! page.
+
+use latchkey_domain::{PartnerId, Timestamp};
+
+use crate::{
+    ListingFilter, ListingPage, Result, Store,
+    listing::page_statement,
+    sql::{Sql, column},
+};
+
+/// Rows of one statement.
+const AT_ONCE: u32 = 50_000;
+
+/// What is in the list, beside its size: one account for ten connections, a hundred auth configs, and of every ten
+/// thousand connections a hundred paused, a hundred that need their user, a hundred that ended, and one that
+/// reaches the toolkit `rare`; the others reach `gmail` or `drive`.
+pub struct Filled {
+    /// The id of the account in the middle.
+    pub account: String,
+    /// The id of the auth config in the middle.
+    pub config: String,
+    /// The label of the connection in the middle.
+    pub label: String,
+}
+
+impl Store {
+    /// Fills the partner's list with so many connections, the oldest first.
+    pub async fn fill_listing(
+        &self,
+        partner: PartnerId,
+        rows: u32,
+        now: Timestamp,
+    ) -> Result<Filled> {
+        let mut from = 0;
+        while from < rows {
+            let to = (from + AT_ONCE).min(rows);
+            self.fill(partner, from, to, now).await?;
+            from = to;
+        }
+        let analyze = "ANALYZE accounts, auth_configs, connections, grants, connection_toolkits";
+        Sql::new(analyze).run(&self.engine.write).await?;
+        let middle = rows / 2;
+        Ok(Filled {
+            account: uuid(1, middle / 10),
+            config: format!("ac_{}", uuid(2, middle % 100).replace('-', "")),
+            label: format!("user-{middle}@example.com"),
+        })
+    }
+
+    async fn fill(&self, partner: PartnerId, from: u32, to: u32, now: Timestamp) -> Result<()> {
+        let uuid = |kind: u32, n: &str| {
+            format!(
+                "'0190{kind:04x}-0000-7000-8000-' || lpad(to_hex(CAST({n} AS BIGINT)), 12, '0')"
+            )
+        };
+        let bare = |kind: u32, n: &str| {
+            format!("'0190{kind:04x}000070008000' || lpad(to_hex(CAST({n} AS BIGINT)), 12, '0')")
+        };
+        let (id, account) = (uuid(3, "n"), uuid(1, "n / 10"));
+        let (config, grant) = (bare(2, "n % 100"), bare(4, "n"));
+        let each = format!("FROM generate_series({from}, {}) AS n", to - 1);
+        let mut tx = self.engine.begin().await?;
+        for text in [
+            format!(
+                "INSERT INTO accounts (id, partner_id, external_id, metadata, created_at, updated_at) \
+                 SELECT {account}, $1, 'user-' || (n / 10), '{{}}', $2, $2 {each} WHERE n % 10 = 0"
+            ),
+            format!(
+                "INSERT INTO connections (id, partner_id, account_id, auth_config_id, provider, identity, \
+                 label, status, enabled_services, scopes, params, connected_at, updated_at) \
+                 SELECT {id}, $1, {account}, 'ac_' || {config}, 'google', 'i' || n, \
+                 'user-' || n || '@example.com', \
+                 CASE WHEN n % 100 = 1 THEN 'paused' ELSE 'active' END, '{{}}', '[]', '{{}}', \
+                 CAST($2 AS BIGINT) + n, CAST($2 AS BIGINT) + n {each}"
+            ),
+            format!(
+                "INSERT INTO grants (id, partner_id, connection_id, account_id, auth_config_id, provider, \
+                 state, reason, version, rev, sweeps, in_doubt, failures, refreshable, issued_at, \
+                 expires_at, created_at, updated_at) \
+                 SELECT 'gr_' || {grant}, $1, {id}, {account}, 'ac_' || {config}, 'google', \
+                 CASE WHEN n % 100 IN (2, 3) THEN 'needs_reauth' ELSE 'active' END, \
+                 CASE WHEN n % 100 = 2 THEN 'invalid_grant' WHEN n % 100 = 3 THEN 'expired' END, \
+                 1, 1, 0, 0, 0, CASE WHEN n % 100 = 4 THEN 0 ELSE 1 END, $2, \
+                 CASE WHEN n % 100 = 4 THEN 1 ELSE CAST($2 AS BIGINT) + 3600000000 END, $2, $2 {each}"
+            ),
+            format!(
+                "INSERT INTO connection_toolkits (partner_id, toolkit, connection_id) \
+                 SELECT $1, CASE WHEN n % 10000 = 7 THEN 'rare' WHEN n % 3 = 0 THEN 'drive' \
+                 ELSE 'gmail' END, {id} {each} AND CAST($2 AS BIGINT) > 0"
+            )
+            .replace(&format!("{each} AND"), &format!("{each} WHERE")),
+        ] {
+            Sql::new(text)
+                .bind(&partner)
+                .bind(&now)
+                .run(&mut *tx)
+                .await?;
+        }
+        self.engine.commit(tx).await
+    }
+
+    /// The engine's plan for the statement that finds a page, line by line.
+    pub async fn explain_listing(
+        &self,
+        partner: PartnerId,
+        filter: &ListingFilter,
+        page: &ListingPage,
+        now: Timestamp,
+    ) -> Result<Vec<String>> {
+        let Some(sql) = page_statement(partner, filter, page, now) else {
+            return Ok(Vec::new());
+        };
+        let rows = sql.explained().rows(&self.engine.read).await?;
+        rows.iter().map(|row| column(row, 0)).collect()
+    }
+}
+
+fn uuid(kind: u32, n: u32) -> String {
+    format!("0190{kind:04x}-0000-7000-8000-{n:012x}")
+}
