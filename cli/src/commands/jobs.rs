@@ -1,5 +1,7 @@
 //! `latchkey jobs …`: the operator finds, revives and stops jobs.
 
+use std::fmt::Write as _;
+
 use axum::http::Method;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -162,14 +164,15 @@ fn table(jobs: &[Value]) -> String {
         text = text + "\n" + line;
         for noted in job["history"].as_array().into_iter().flatten() {
             let word = |name: &str| noted[name].as_str().unwrap_or_default().to_owned();
-            text = text
-                + &format!(
-                    "\n    attempt {} until {}: {} ({})",
-                    noted["attempt"],
-                    word("at"),
-                    word("code"),
-                    word("error")
-                );
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "\n    attempt {} until {}: {} ({})",
+                noted["attempt"],
+                word("at"),
+                word("code"),
+                word("error")
+            );
         }
     }
     text
