@@ -33,12 +33,12 @@ pub(crate) fn sandbox_client() -> Value {
 
 /// The same on the Flowra side, where partners register theirs.
 pub(crate) fn sandbox_config() -> Value {
-    sandbox_config_with(json!({"client_id": "client", "client_secret": SECRET,
+    sandbox_config_with(&json!({"client_id": "client", "client_secret": SECRET,
                                "base_url": "http://127.0.0.1:9"}))
 }
 
 /// The body that makes an auth config of the sandbox with these credentials.
-pub(crate) fn sandbox_config_with(credentials: Value) -> Value {
+pub(crate) fn sandbox_config_with(credentials: &Value) -> Value {
     json!({"toolkit": {"slug": "sandbox"}, "authConfig": {
         "type": "use_custom_auth", "authScheme": "OAUTH2", "credentials": credentials}})
 }

@@ -48,7 +48,7 @@ impl Walk {
         let sandbox = Sandbox::start(SandboxConfig::default(), listener, clock, entropy).unwrap();
         api.register_sandbox(sandbox.base_url()).await;
         let partner = api.partner("Acme").await;
-        let config = sandbox_config_with(json!({
+        let config = sandbox_config_with(&json!({
             "client_id": "sandbox-client", "client_secret": "sandbox-secret",
             "base_url": sandbox.base_url(),
         }));

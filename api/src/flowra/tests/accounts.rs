@@ -458,13 +458,13 @@ async fn accounts_are_named_switched_refreshed_and_linked_again() {
 
 /// An auth config of this scheme at the walk's sandbox.
 pub(super) async fn config_of(walk: &Walk, scheme: &str) -> String {
-    let mut body = sandbox_config_with(json!({"base_url": walk.sandbox.base_url()}));
+    let mut body = sandbox_config_with(&json!({"base_url": walk.sandbox.base_url()}));
     body["authConfig"]["authScheme"] = scheme.into();
     let made = walk.partner.client.post("/api/v1/auth_configs", body).await;
     made.data()["id"].as_str().unwrap().to_owned()
 }
 
-fn import(config: &str, scheme: &str, user: &str, val: Value) -> Value {
+fn import(config: &str, scheme: &str, user: &str, val: &Value) -> Value {
     json!({"authConfig": {"id": config},
            "connection": {"eUID": user, "state": {"authScheme": scheme, "val": val}}})
 }
@@ -486,9 +486,7 @@ async fn keys_and_passwords_are_tried_sealed_and_used() {
         ),
     ] {
         let config = config_of(&walk, scheme).await;
-        let made = client
-            .post(PATH, import(&config, scheme, user, val.clone()))
-            .await;
+        let made = client.post(PATH, import(&config, scheme, user, &val)).await;
         assert_eq!(made.status, 201, "{}", made.shown());
         let text = made.shown();
         assert!(!text.contains("sandbox-"), "{text}");
@@ -529,7 +527,7 @@ async fn keys_and_passwords_are_tried_sealed_and_used() {
     ] {
         said.push(
             client
-                .post(PATH, import(&config, scheme, user, val))
+                .post(PATH, import(&config, scheme, user, &val))
                 .await
                 .said(),
         );
@@ -559,10 +557,7 @@ async fn imported_tokens_are_asked_whose_they_are_and_never_spent() {
     let val = json!({"access_token": grant.access_token, "refresh_token": grant.refresh_token, "expires_in": 3600,
                      "scope": "profile messages.read"});
     let made = client
-        .post(
-            PATH,
-            import(&walk.auth_config, "OAUTH2", "ada", val.clone()),
-        )
+        .post(PATH, import(&walk.auth_config, "OAUTH2", "ada", &val))
         .await;
     assert_eq!(made.status, 201, "{}", made.shown());
     assert_eq!(walk.count(Counter::TokenRefresh), 0);
@@ -601,7 +596,7 @@ async fn imported_tokens_are_asked_whose_they_are_and_never_spent() {
                 &walk.auth_config,
                 "OAUTH2",
                 "bob",
-                json!({"access_token": "no"}),
+                &json!({"access_token": "no"}),
             ),
         )
         .await;
@@ -610,7 +605,7 @@ async fn imported_tokens_are_asked_whose_they_are_and_never_spent() {
     let token = json!({"token": grant.access_token});
     let bearer = config_of(&walk, "BEARER_TOKEN").await;
     let made = client
-        .post(PATH, import(&bearer, "BEARER_TOKEN", "cleo", token))
+        .post(PATH, import(&bearer, "BEARER_TOKEN", "cleo", &token))
         .await;
     assert_eq!(made.json()["status"], "ACTIVE", "{}", made.shown());
     let run = acting(&walk, "cleo")

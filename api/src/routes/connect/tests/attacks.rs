@@ -36,7 +36,7 @@ async fn a_consent_brought_to_another_browser_is_no_consent() {
 #[tokio::test]
 async fn an_answer_at_another_callback_is_not_believed() {
     let walk = Walk::new().await;
-    let other = sandbox_config_with(json!({
+    let other = sandbox_config_with(&json!({
         "client_id": "sandbox-client", "client_secret": "sandbox-secret",
         "base_url": walk.sandbox.base_url(),
     }));
