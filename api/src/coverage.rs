@@ -215,6 +215,8 @@ const KNOWN: &[(Who, &str, &str)] = &[
         "DELETE /operator/partners/{partner_id}/keys/{key_id}",
         "",
     ),
+    (Operator, "GET /operator/usage", ""),
+    (Operator, "POST /operator/usage/rebuild", "{}"),
     (Operator, "POST /operator/auth_configs", "{}"),
     (Operator, "GET /operator/auth_configs", ""),
     (Operator, "GET /operator/auth_configs/{auth_config_id}", ""),

@@ -58,20 +58,19 @@ struct Found {
 #[derive(Debug)]
 pub(crate) struct Reach {
     found: Cache<Key, Found>,
-    /// Changes of accounts and connections made on this server; what was found before one is looked up again.
-    changes: AtomicU64,
-}
-
-impl Default for Reach {
-    fn default() -> Self {
-        Self {
-            found: Cache::new(CONNECTIONS_KEPT),
-            changes: AtomicU64::new(0),
-        }
-    }
+    /// Changes of accounts and connections made in this process; what was found before one is looked up again.
+    changes: Arc<AtomicU64>,
 }
 
 impl Reach {
+    /// None yet. The count of changes is shared with the worker of this process.
+    pub(crate) fn new(changes: Arc<AtomicU64>) -> Self {
+        Self {
+            found: Cache::new(CONNECTIONS_KEPT),
+            changes,
+        }
+    }
+
     /// To be called after every change of an account or connection on this server.
     pub(crate) fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Release);

@@ -144,6 +144,8 @@ fn operators() -> Routes {
             operator::keys::list::list_keys
         ))
         .routes(routes!(operator::keys::revoke::revoke_key))
+        .routes(routes!(operator::usage::list::list_usage))
+        .routes(routes!(operator::usage::rebuild::rebuild_usage))
         .routes(routes!(
             operator::auth_configs::create::create_auth_config,
             operator::auth_configs::list::list_auth_configs

@@ -1,5 +1,7 @@
 //! [`Api`]: what every handler shares.
 
+use std::sync::Arc;
+
 use latchkey_runtime::Context;
 
 use crate::{auth::Keys, flowra::Totals, limits::Months, reach::Reach, routes::calls::Backlogs};
@@ -25,12 +27,12 @@ impl Api {
     /// Over this context, with empty caches.
     pub(crate) fn new(ctx: Context) -> Self {
         Self {
-            ctx,
-            keys: Keys::default(),
+            keys: Keys::new(Arc::clone(&ctx.partner_changes)),
             months: Months::default(),
-            reach: Reach::default(),
+            reach: Reach::new(Arc::clone(&ctx.connection_changes)),
             backlogs: Backlogs::default(),
             totals: Totals::default(),
+            ctx,
         }
     }
 }

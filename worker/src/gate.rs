@@ -1,15 +1,19 @@
-//! What stands before a call to a provider: whether its partner may call at all, a permit of its plan, and
-//! the breaker of the provider. Asked once the token is fresh, right before the request: a permit that was
+//! What stands before a call to a provider: whether its partner may call at all, a permit of its plan, what the
+//! provider said of its own limits, a place among the calls under way there, and its breaker. Asked once the token is fresh, right before the request: a permit that was
 //! given is used. Nothing waits here; who may not go is told when to come back.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use latchkey_domain::{PartnerId, Timestamp, plan::Plan, states::PartnerStatus};
-use latchkey_limits::{Admission, BreakerKey, Breakers, PlanLimits, Ticket};
+use latchkey_domain::{ConnectionId, PartnerId, Timestamp, plan::Plan, states::PartnerStatus};
+use latchkey_limits::{
+    Admission, BreakerKey, Breakers, BudgetKey, Budgets, Bulkheads, Place, PlanLimits, Ticket,
+};
 use latchkey_runtime::{Config, Context};
 use latchkey_store::{PartnerRow, Store, StoreError};
 use latchkey_telemetry::{Metrics, ThrottleScope};
@@ -20,9 +24,8 @@ use moka::future::Cache;
 const PARTNER_KEPT: Duration = Duration::from_secs(5);
 /// Partners kept, some 1 KiB each.
 const PARTNERS_MAX: u64 = 10_000;
-/// Partners with parked calls that are remembered before old ones are dropped; 32 bytes each.
-const PARKED_MAX: usize = 10_000;
-const MINUTE: Duration = Duration::from_secs(60);
+/// When a call that found its provider full of calls comes back.
+const FULL_FOR: Duration = Duration::from_secs(1);
 
 /// The gate of this worker.
 #[derive(Debug)]
@@ -32,8 +35,36 @@ pub(crate) struct Gate {
     limits: Arc<dyn PlanLimits>,
     breakers: Arc<Breakers>,
     metrics: Metrics,
-    partners: Cache<PartnerId, Option<Arc<PartnerRow>>>,
-    parking: Parking,
+    partners: Cache<PartnerId, (u64, Option<Arc<PartnerRow>>)>,
+    /// Changes of partners made in this process: a plan counts here at once.
+    changes: Arc<AtomicU64>,
+    budgets: Budgets,
+    bulkheads: Bulkheads,
+}
+
+/// Leave to send one request.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    ticket: Ticket,
+    // Freed when the answer is there.
+    _place: Place,
+}
+
+/// What the gate must know of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// Whose call.
+    pub(crate) partner: PartnerId,
+    /// On which plan.
+    pub(crate) plan: &'a Plan,
+    /// At which provider, with whose client.
+    pub(crate) key: &'a BreakerKey,
+    /// With which connection.
+    pub(crate) connection: ConnectionId,
+    /// The clock's time.
+    pub(crate) now: Timestamp,
+    /// The clock's monotonic time.
+    pub(crate) monotonic: Duration,
 }
 
 /// Why a call may not go out now.
@@ -46,16 +77,14 @@ pub(crate) enum Refusal {
         /// For people.
         message: &'static str,
     },
-    /// The plan's calls per minute are used up. Waiting callers come back after `retry_after`, calls that
-    /// nobody waits for at `slot`.
-    Minute {
-        /// When the next call may go.
-        retry_after: Duration,
-        /// The time that was kept for this call.
-        slot: Timestamp,
-    },
+    /// The plan's calls per minute are used up; the next one may go after this long.
+    Minute(Duration),
     /// The provider fails; it is left alone for this long.
     Breaker(Duration),
+    /// The provider said that it was asked too often, and when to come back.
+    Budget(Duration),
+    /// As many calls are under way with this provider as may be.
+    Full(Duration),
 }
 
 impl Gate {
@@ -71,7 +100,9 @@ impl Gate {
                 .max_capacity(PARTNERS_MAX)
                 .time_to_live(PARTNER_KEPT)
                 .build(),
-            parking: Parking::default(),
+            changes: Arc::clone(&ctx.partner_changes),
+            budgets: Budgets::default(),
+            bulkheads: Bulkheads::new(ctx.config.worker.per_provider),
         }
     }
 
@@ -80,8 +111,19 @@ impl Gate {
         &self,
         partner: PartnerId,
     ) -> Result<Result<Plan, Refusal>, Arc<StoreError>> {
-        let load = async { Ok(self.store.get_partner(partner).await?.map(Arc::new)) };
-        let row = self.partners.try_get_with(partner, load).await?;
+        let changes = self.changes.load(Ordering::Acquire);
+        if let Some((read_at, _)) = self.partners.get(&partner).await
+            && read_at != changes
+        {
+            self.partners.invalidate(&partner).await;
+        }
+        let load = async {
+            Ok((
+                changes,
+                self.store.get_partner(partner).await?.map(Arc::new),
+            ))
+        };
+        let (_, row) = self.partners.try_get_with(partner, load).await?;
         Ok(self.judge(row.as_deref()))
     }
 
@@ -105,21 +147,30 @@ impl Gate {
         }
     }
 
-    /// May a call go out? `now` and `monotonic` are the clock's.
-    pub(crate) async fn enter(
-        &self,
-        partner: PartnerId,
-        plan: &Plan,
-        key: &BreakerKey,
-        now: Timestamp,
-        monotonic: Duration,
-    ) -> Result<Ticket, Refusal> {
+    /// May a call go out?
+    pub(crate) async fn enter(&self, asked: Asked<'_>) -> Result<Entered, Refusal> {
+        let Asked {
+            partner, plan, key, ..
+        } = asked;
+        let budgets = [
+            BudgetKey::App(key.auth_config),
+            BudgetKey::User(asked.connection),
+        ];
+        let spent = budgets.map(|budget| self.budgets.wait(budget, asked.now));
+        if let Some(wait) = spent.into_iter().flatten().max() {
+            self.metrics.throttled(ThrottleScope::Provider);
+            return Err(Refusal::Budget(wait));
+        }
         // Looked at first, so that neither a permit nor the breaker's one probe is taken for nothing.
         let permit = self.limits.peek(partner, plan).await;
         if !permit.allowed {
-            return Err(self.over_the_minute(partner, plan, now, permit.retry_after));
+            return Err(self.over_the_minute(permit.retry_after));
         }
-        let ticket = match self.breakers.admit(key, monotonic) {
+        let Some(place) = self.bulkheads.enter(key) else {
+            self.metrics.throttled(ThrottleScope::Provider);
+            return Err(Refusal::Full(FULL_FOR));
+        };
+        let ticket = match self.breakers.admit(key, asked.monotonic) {
             Admission::Granted(ticket) => ticket,
             Admission::Refused(wait) => {
                 self.metrics.throttled(ThrottleScope::Breaker);
@@ -128,84 +179,38 @@ impl Gate {
         };
         let permit = self.limits.check(partner, plan).await;
         if permit.allowed {
-            Ok(ticket)
+            Ok(Entered {
+                ticket,
+                _place: place,
+            })
         } else {
-            Err(self.over_the_minute(partner, plan, now, permit.retry_after))
+            Err(self.over_the_minute(permit.retry_after))
         }
     }
 
     /// Tells the breaker how a call ended: a time-out, a connection that failed and a 5xx are failures.
-    pub(crate) fn leave(&self, key: &BreakerKey, monotonic: Duration, ticket: Ticket, well: bool) {
-        self.breakers.record(key, monotonic, ticket, well);
+    pub(crate) fn leave(
+        &self,
+        key: &BreakerKey,
+        monotonic: Duration,
+        entered: &Entered,
+        well: bool,
+    ) {
+        self.breakers.record(key, monotonic, entered.ticket, well);
     }
 
-    fn over_the_minute(
-        &self,
-        partner: PartnerId,
-        plan: &Plan,
-        now: Timestamp,
-        retry_after: Duration,
-    ) -> Refusal {
+    /// Notes what a provider said of its limits.
+    pub(crate) fn spent(&self, budget: BudgetKey, until: Timestamp, now: Timestamp) {
+        self.budgets.spent(budget, until, now);
+    }
+
+    /// When a call that was refused for the minute comes back, if nobody waits for it.
+    pub(crate) async fn turn(&self, partner: PartnerId, plan: &Plan, least: Duration) -> Duration {
+        self.limits.turn(partner, plan, least).await
+    }
+
+    fn over_the_minute(&self, retry_after: Duration) -> Refusal {
         self.metrics.throttled(ThrottleScope::Minute);
-        Refusal::Minute {
-            retry_after,
-            slot: self.parking.slot(partner, plan, now, retry_after),
-        }
-    }
-}
-
-/// When parked calls come back: one after the other at their partner's rate, so that each is sent to a
-/// worker about twice however many wait (`architecture.md` §7). A hint: the permit decides.
-#[derive(Debug, Default)]
-struct Parking {
-    last: Mutex<HashMap<PartnerId, Timestamp>>,
-}
-
-impl Parking {
-    fn slot(
-        &self,
-        partner: PartnerId,
-        plan: &Plan,
-        now: Timestamp,
-        retry_after: Duration,
-    ) -> Timestamp {
-        let spacing = MINUTE / plan.calls_per_minute.max(1);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() >= PARKED_MAX {
-            last.retain(|_, at| *at > now);
-        }
-        let first = now + retry_after;
-        let slot = last
-            .get(&partner)
-            .map_or(first, |at| first.max(*at + spacing));
-        if last.len() < PARKED_MAX || last.contains_key(&partner) {
-            last.insert(partner, slot);
-        }
-        slot
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parked_calls_come_back_at_the_partners_rate() {
-        let plan = Plan {
-            included_calls_per_month: None,
-            calls_per_minute: 30,
-            burst_calls: None,
-            overage: None,
-        };
-        let (parking, now) = (Parking::default(), Timestamp::from_secs(1000));
-        let (a, b) = (PartnerId::from_u128(1), PartnerId::from_u128(2));
-        let wait = Duration::from_secs(1);
-        let slots: Vec<_> = (0..4)
-            .map(|_| parking.slot(a, &plan, now, wait).as_secs())
-            .collect();
-        assert_eq!(slots, [1001, 1003, 1005, 1007]);
-        assert_eq!(parking.slot(b, &plan, now, wait).as_secs(), 1001);
-        let later = Timestamp::from_secs(1100);
-        assert_eq!(parking.slot(a, &plan, later, wait).as_secs(), 1101);
+        Refusal::Minute(retry_after)
     }
 }

@@ -12,11 +12,13 @@
 
 pub mod bench;
 mod client;
+mod connections;
 mod error;
 mod fault;
 mod gate;
 mod handlers;
 mod leases;
+mod quota;
 mod refresh;
 mod register;
 mod runner;
@@ -33,8 +35,8 @@ use latchkey_telemetry::Chain;
 use tokio::sync::Semaphore;
 
 use crate::{
-    client::Clients, gate::Gate, handlers::deliver_callback::Callbacks, leases::Leases,
-    refresh::Refresher,
+    client::Clients, connections::Connections, gate::Gate, handlers::deliver_callback::Callbacks,
+    leases::Leases, quota::Quotas, refresh::Refresher,
 };
 
 pub use crate::error::WorkerError;
@@ -58,6 +60,8 @@ pub(crate) struct Worker {
     pub(crate) leases: Leases,
     /// One permit: for a job that may be what ends its workers (`runner.rs`).
     pub(crate) suspects: Arc<Semaphore>,
+    pub(crate) quotas: Quotas,
+    pub(crate) connections: Connections,
 }
 
 impl Worker {
@@ -70,6 +74,8 @@ impl Worker {
             callbacks: Callbacks::default(),
             leases: Leases::default(),
             suspects: Arc::new(Semaphore::new(1)),
+            quotas: Quotas::new(&ctx),
+            connections: Connections::new(&ctx),
             ctx,
         }))
     }

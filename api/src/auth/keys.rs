@@ -26,8 +26,8 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Keys {
     found: Cache<String, Arc<Found>>,
-    /// Changes of keys and partners made on this server; what was found before one is looked up again.
-    changes: AtomicU64,
+    /// Changes of keys and partners made in this process; what was found before one is looked up again.
+    changes: Arc<AtomicU64>,
 }
 
 /// What a look-up found.
@@ -50,16 +50,15 @@ pub(super) struct Known {
     touched: AtomicI64,
 }
 
-impl Default for Keys {
-    fn default() -> Self {
+impl Keys {
+    /// None yet. The count of changes is shared with whoever else keeps what it read of partners.
+    pub(crate) fn new(changes: Arc<AtomicU64>) -> Self {
         Self {
             found: Cache::new(KEYS_KEPT),
-            changes: AtomicU64::new(0),
+            changes,
         }
     }
-}
 
-impl Keys {
     /// To be called after every change of a partner or key on this server.
     pub(crate) fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Release);

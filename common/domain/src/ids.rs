@@ -106,6 +106,7 @@ id!(/** One request to a provider; its receipt. */ CallId, "call", "call_");
 id!(/** One HTTP request to us. */ RequestId, "request", "req_");
 id!(/** Where the reply to a waiting caller goes. */ ReplyId, "reply", "rep_");
 id!(/** What a partner's webhooks are signed with. */ WebhookSecretId, "webhook secret", "ws_");
+id!(/** Calls of a month, handed out to a process. */ QuotaBlockId, "quota block", "qb_");
 id!(/** A data key that seals a partner's secrets. */ DataKeyId, "data key", "dk_");
 id!(/** A line of the audit log. */ AuditId, "audit", "aud_");
 

@@ -15,6 +15,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use ids::{
     AccountId, AttemptId, AuditId, AuthConfigId, CallId, ConnectionId, DataKeyId, GrantId,
-    HolderId, IdError, JobId, KeyId, PartnerId, ReplyId, RequestId, SessionId, WebhookSecretId,
+    HolderId, IdError, JobId, KeyId, PartnerId, QuotaBlockId, ReplyId, RequestId, SessionId,
+    WebhookSecretId,
 };
 pub use time::Timestamp;

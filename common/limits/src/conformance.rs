@@ -28,6 +28,7 @@ pub async fn plan_limits(fresh: impl AsyncFn() -> Subject) {
     the_burst_is_a_minute_unless_the_plan_says(&fresh().await).await;
     a_changed_plan_counts_at_once(&fresh().await).await;
     a_plan_without_calls_allows_none(&fresh().await).await;
+    turns_follow_each_other_at_the_rate(&fresh().await).await;
 }
 
 fn plan(calls_per_minute: u32, burst_calls: Option<u32>) -> Plan {
@@ -173,4 +174,19 @@ async fn a_plan_without_calls_allows_none(subject: &Subject) {
     );
     assert!(refused.retry_after > Duration::ZERO);
     assert!(!subject.limits.peek(PARTNER, &plan(0, None)).await.allowed);
+}
+
+async fn turns_follow_each_other_at_the_rate(subject: &Subject) {
+    let (plan, least) = (plan(30, None), Duration::from_secs(1));
+    let turn = async |partner| {
+        let wait = subject.limits.turn(partner, &plan, least).await;
+        wait.as_secs()
+    };
+    for expected in [1, 3, 5, 7] {
+        assert_eq!(turn(PARTNER).await, expected);
+    }
+    assert_eq!(turn(OTHER).await, 1);
+    // What passed meanwhile is not made up for.
+    (subject.advance)(Duration::from_secs(100));
+    assert_eq!(turn(PARTNER).await, 1);
 }

@@ -20,7 +20,7 @@ use governor::{
 };
 use latchkey_domain::{Clock, PartnerId, plan::Plan};
 
-use crate::{Permit, PlanLimits};
+use crate::{Permit, PlanLimits, turns::Turns};
 
 /// Buckets kept at once (some 200 bytes each). Only partners that called within the time their bucket needs
 /// to fill up again count; beyond this many of them, further ones are told to come back.
@@ -39,6 +39,7 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub struct LocalLimits {
     clock: Arc<dyn Clock>,
     buckets: Mutex<Buckets>,
+    turns: Turns,
     max: usize,
 }
 
@@ -62,8 +63,15 @@ impl LocalLimits {
         Self {
             clock,
             buckets,
+            turns: Turns::default(),
             max,
         }
+    }
+
+    /// The turn at once, for who has this implementation in hand.
+    pub(crate) fn turn_now(&self, partner: PartnerId, plan: &Plan, least: Duration) -> Duration {
+        self.turns
+            .next(partner, plan, least, self.clock.monotonic())
     }
 
     /// The answer at once, for who has this implementation in hand.
@@ -99,6 +107,15 @@ impl PlanLimits for LocalLimits {
 
     fn peek<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit> {
         std::future::ready(self.ask(partner, plan, Access::Look)).boxed()
+    }
+
+    fn turn<'a>(
+        &'a self,
+        partner: PartnerId,
+        plan: &'a Plan,
+        least: Duration,
+    ) -> BoxFuture<'a, Duration> {
+        std::future::ready(self.turn_now(partner, plan, least)).boxed()
     }
 }
 

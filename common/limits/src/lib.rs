@@ -6,14 +6,19 @@
 
 pub mod breaker;
 pub mod breakers;
+pub mod budgets;
+pub mod bulkheads;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod governor;
 pub mod permit;
 pub mod redis;
+mod turns;
 
 pub use breaker::{Admission, Breaker, BreakerRules, BreakerState, Ticket};
 pub use breakers::{BreakerKey, Breakers};
+pub use budgets::{BudgetKey, Budgets};
+pub use bulkheads::{Bulkheads, Place};
 pub use governor::LocalLimits;
 pub use permit::{Permit, PlanLimits};
 pub use redis::RedisLimits;

@@ -15,6 +15,16 @@ pub trait PlanLimits: Debug + Send + Sync {
 
     /// What [`PlanLimits::check`] would find, without taking anything: for the headers of every answer.
     fn peek<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit>;
+
+    /// When a call that waits for its partner's rate may come: how long until the next turn, `least` at the
+    /// soonest. Turns follow each other at the plan's rate, one for each who asks, over all processes. A hint:
+    /// the permit decides.
+    fn turn<'a>(
+        &'a self,
+        partner: PartnerId,
+        plan: &'a Plan,
+        least: Duration,
+    ) -> BoxFuture<'a, Duration>;
 }
 
 /// What a partner may do now.

@@ -28,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     LocalLimits, Permit, PlanLimits,
     governor::{Access, LONGEST_FILL, MINUTE},
+    turns::spacing,
 };
 
 /// How long Redis may take to answer before the share is used: a call waits for it.
@@ -65,6 +66,25 @@ if take then
   redis.call('PEXPIRE', KEYS[1], math.ceil(used / 1000) + tonumber(ARGV[4]))
 end
 return {1, math.floor((burst * interval - used) / interval), 0}",
+    )
+});
+
+/// Gives away one partner's next turn. Key: the last turn. Arguments: microseconds between two turns and until
+/// the first, how long to keep it, and in tests the time. Answers the µs to wait.
+static TURN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local now = tonumber(ARGV[4])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000000 + t[2]
+end
+local first = now + tonumber(ARGV[2])
+local last = tonumber(redis.call('GET', KEYS[1]))
+local turn = first
+if last then turn = math.max(first, last + tonumber(ARGV[1])) end
+local kept = math.ceil((turn - now) / 1000) + tonumber(ARGV[3])
+redis.call('SET', KEYS[1], string.format('%d', turn), 'PX', string.format('%d', kept))
+return turn - now",
     )
 });
 
@@ -184,6 +204,15 @@ impl PlanLimits for RedisLimits {
     fn peek<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit> {
         self.shared.ask(partner, plan, Access::Look).boxed()
     }
+
+    fn turn<'a>(
+        &'a self,
+        partner: PartnerId,
+        plan: &'a Plan,
+        least: Duration,
+    ) -> BoxFuture<'a, Duration> {
+        self.shared.turn(partner, plan, least).boxed()
+    }
 }
 
 impl Shared {
@@ -235,6 +264,31 @@ impl Shared {
             remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
             retry_after: Duration::from_micros(wait),
         })
+    }
+
+    async fn turn(&self, partner: PartnerId, plan: &Plan, least: Duration) -> Duration {
+        if self.away.load(Ordering::Relaxed) {
+            return self.local.turn_now(partner, plan, least);
+        }
+        let mut script = TURN.key(format!("{}:turn:{partner}", self.namespace));
+        script
+            .arg(micros(spacing(plan)))
+            .arg(micros(least))
+            .arg(KEPT_MS);
+        let held = self.time.load(Ordering::Relaxed);
+        if held > 0 {
+            script.arg(held);
+        }
+        match script
+            .invoke_async::<u64>(&mut self.connection.clone())
+            .await
+        {
+            Ok(wait) => Duration::from_micros(wait),
+            Err(error) => {
+                self.set_away(Some(&error));
+                self.local.turn_now(partner, plan, least)
+            }
+        }
     }
 
     /// What this worker may do by itself.

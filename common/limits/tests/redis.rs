@@ -61,6 +61,15 @@ impl PlanLimits for Shared {
     ) -> futures::future::BoxFuture<'a, Permit> {
         self.0.peek(partner, plan)
     }
+
+    fn turn<'a>(
+        &'a self,
+        partner: PartnerId,
+        plan: &'a Plan,
+        least: Duration,
+    ) -> futures::future::BoxFuture<'a, Duration> {
+        self.0.turn(partner, plan, least)
+    }
 }
 
 #[tokio::test]

@@ -22,5 +22,5 @@ pub use endpoint::{BuildError, PlannedCall};
 pub use entry::{Endpoint, Param, Permission, PermissionKind, Provider, Service};
 pub use keys::{KeyKind, KeyScheme};
 pub use permission::{ParamError, ScopeError};
-pub use rate::{RateReading, RateSpec};
+pub use rate::{RateReading, RateScope, RateSpec};
 pub use target::{Target, TargetError};

@@ -28,6 +28,19 @@ pub struct RateSpec {
     pub limited_when: Vec<LimitedWhen>,
     /// Shortest wait in seconds after such an answer that names no time.
     pub min_wait_s: Option<u64>,
+    /// Whose budget the headers are about.
+    pub scope: RateScope,
+}
+
+/// Whose budget a provider's limits are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RateScope {
+    /// Each user's of an app: one connection's.
+    #[default]
+    User,
+    /// The app's, over all of its users: one auth config's.
+    App,
 }
 
 /// An answer that means "too often". All conditions given must hold.
@@ -60,6 +73,16 @@ pub struct RateReading {
     pub reset_at: Option<Timestamp>,
     /// Set if this answer means "too often": when to come back, at most an hour ahead.
     pub limited_until: Option<Timestamp>,
+}
+
+impl RateReading {
+    /// Until when nothing more should be sent: the provider said "too often", or that this window is used up.
+    pub fn spent_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let used_up = self.reset_at.filter(|_| self.remaining == Some(0));
+        let until = self.limited_until.or(used_up)?;
+        let until = until.min(now + RETRY_AFTER_CAP);
+        (until > now).then_some(until)
+    }
 }
 
 impl RateSpec {
@@ -177,6 +200,23 @@ mod tests {
         assert_eq!((reading.limit, reading.remaining), (Some(5000), Some(4999)));
         assert_eq!(reading.reset_at, Some(NOW + Duration::from_secs(900)));
         assert_eq!(reading.limited_until, None);
+        assert_eq!(reading.spent_until(NOW), None);
+    }
+
+    #[test]
+    fn a_window_that_is_used_up_is_spent_before_anyone_is_refused() {
+        let spent = [
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "1800000900"),
+        ];
+        let until = |answer: &HttpAnswer| {
+            let until = github().read(answer, NOW).spent_until(NOW)?;
+            Some(NOW.until(until).as_secs())
+        };
+        assert_eq!(until(&answer(200, &spent, "{}")), Some(900));
+        assert_eq!(until(&answer(429, &[("retry-after", "7")], "")), Some(7));
+        let past = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")];
+        assert_eq!(until(&answer(200, &past, "{}")), None);
     }
 
     #[test]

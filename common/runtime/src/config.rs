@@ -218,6 +218,7 @@ pub struct Worker {
     pub background: usize,
     #[serde(rename = "job_lease_ms", deserialize_with = "millis")]
     pub job_lease: Duration,
+    pub per_provider: usize,
     #[serde(rename = "journal_replay_ms", deserialize_with = "millis")]
     pub journal_replay: Duration,
 }
@@ -229,6 +230,8 @@ pub struct Worker {
 pub struct Scheduler {
     #[serde(rename = "requeue_ms", deserialize_with = "millis")]
     pub requeue: Duration,
+    #[serde(rename = "release_ms", deserialize_with = "millis")]
+    pub release: Duration,
     #[serde(rename = "sweep_ms", deserialize_with = "millis")]
     pub sweep: Duration,
     pub usage_rollup: String,
@@ -241,6 +244,8 @@ pub struct Scheduler {
 pub struct Retention {
     #[serde(rename = "sessions_ms", deserialize_with = "millis")]
     pub sessions: Duration,
+    #[serde(rename = "receipts_ms", deserialize_with = "millis")]
+    pub receipts: Duration,
 }
 
 impl Config {
@@ -342,6 +347,7 @@ impl Config {
             ("worker.interactive", self.worker.interactive),
             ("worker.refresh", self.worker.refresh),
             ("worker.background", self.worker.background),
+            ("worker.per_provider", self.worker.per_provider),
         ] {
             if n == 0 {
                 return invalid(name, "must be at least 1");

@@ -1,6 +1,9 @@
 //! [`Context`]: what every role gets, brought up in one place and one order.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use latchkey_domain::{Clock, Entropy, Timestamp};
 use latchkey_jobs::{Queue, Replies, Signals};
@@ -39,6 +42,11 @@ pub struct Context {
     pub signals: Arc<dyn Signals>,
     /// Plan limits per partner.
     pub plan_limits: Arc<dyn PlanLimits>,
+    /// Changes of partners made in this process: what was read before one is read again. Other processes see
+    /// them when what they keep ends, within 5 s.
+    pub partner_changes: Arc<AtomicU64>,
+    /// The same for accounts and connections.
+    pub connection_changes: Arc<AtomicU64>,
     /// Breakers per provider and auth config.
     pub breakers: Arc<Breakers>,
     /// The only sender of provider requests.
@@ -100,6 +108,8 @@ impl Context {
             replies,
             signals,
             plan_limits,
+            partner_changes: Arc::default(),
+            connection_changes: Arc::default(),
             breakers: Arc::new(Breakers::new(BreakerRules::default())),
             config: Arc::new(config),
             sealer: Arc::new(sealer),

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use latchkey_domain::{
-    AccountId, CallId, ConnectionId, JobId, PartnerId, Timestamp, states::CallOutcome,
+    AccountId, CallId, ConnectionId, JobId, PartnerId, QuotaBlockId, Timestamp, states::CallOutcome,
 };
 
 use crate::{Result, Store, field::record, sql::Sql, writer::Write};
@@ -90,6 +90,16 @@ pub struct FinishCall {
     pub provider_time: Duration,
     /// Now.
     pub completed_at: Timestamp,
+    /// The block of the partner's quota that it is taken out of, if it counts.
+    pub quota_block: Option<QuotaBlockId>,
+}
+
+/// A receipt that is written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NewReceipt {
+    pub(crate) row: CallRow,
+    /// The block of the partner's quota that it is taken out of, if it counts.
+    pub(crate) quota_block: Option<QuotaBlockId>,
 }
 
 /// Which receipts to list.
@@ -120,7 +130,18 @@ pub struct CallFilter {
 impl Store {
     /// Writes the receipt of a call whose outcome is known, in a group commit; `false` if it is there.
     pub async fn insert_call(&self, row: CallRow) -> Result<bool> {
-        Ok(self.group(Write::InsertCall(Box::new(row))).await?.won)
+        self.insert_call_of(row, None).await
+    }
+
+    /// The same for a call of a plan with a quota: if it counts, it leaves this block.
+    pub async fn insert_call_of(
+        &self,
+        row: CallRow,
+        quota_block: Option<QuotaBlockId>,
+    ) -> Result<bool> {
+        let receipt = NewReceipt { row, quota_block };
+        let written = self.group(Write::InsertCall(Box::new(receipt))).await?;
+        Ok(written.won)
     }
 
     /// Writes the receipt of an unsafe call that is about to be sent (outcome `sent`), in a group commit;
@@ -132,7 +153,7 @@ impl Store {
             completed_at: None,
             ..row
         };
-        Ok(self.group(Write::InsertCall(Box::new(row))).await?.won)
+        self.insert_call_of(row, None).await
     }
 
     /// `sent` → a final outcome, in a group commit; `false` if another outcome was first.

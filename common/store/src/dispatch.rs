@@ -78,6 +78,15 @@ impl Store {
         }
     }
 
+    /// Whether any queued job is ready that nobody pushed lately.
+    pub async fn is_a_job_ready(&self, now: Timestamp) -> Result<bool> {
+        let first: Option<Timestamp> =
+            Sql::new("SELECT MIN(wake_at) FROM jobs WHERE wake_at IS NOT NULL")
+                .scalar(&self.engine.read)
+                .await?;
+        Ok(first.is_some_and(|first| first <= now))
+    }
+
     /// Notes that jobs were pushed; the reconciler looks at them again at `again_at` if they are still
     /// queued then.
     pub async fn mark_dispatched(

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use latchkey_domain::{
     AccountId, AttemptId, AuditId, AuthConfigId, CallId, ConnectionId, DataKeyId, GrantId,
-    HolderId, JobId, KeyId, PartnerId, RequestId, SessionId, Timestamp, WebhookSecretId,
+    HolderId, JobId, KeyId, PartnerId, QuotaBlockId, RequestId, SessionId, Timestamp,
+    WebhookSecretId,
     states::{
         AuthConfigStatus, CallOutcome, ConnectionStatus, GrantState, JobState, PartnerStatus,
         SessionStatus,
@@ -114,6 +115,7 @@ text!(
     JobId,
     KeyId,
     PartnerId,
+    QuotaBlockId,
     RequestId,
     SessionId,
     WebhookSecretId

@@ -39,6 +39,7 @@ mod offers;
 mod partners;
 #[cfg(any(test, feature = "conformance"))]
 pub mod postgres_server;
+mod quotas;
 mod sessions;
 mod sql;
 mod store;
@@ -76,6 +77,7 @@ pub use listing::{
 };
 pub use offers::{OfferRow, OfferedConfig, Scheme};
 pub use partners::{Confirmation, PartnerChange, PartnerRow};
+pub use quotas::{QUOTA_BLOCK, QuotaBlock};
 pub use sessions::{AfterCode, BeginAuthorizing, SessionRow, TakeCode};
 pub use store::{Schema, Store, StoreConfig};
 pub use usage::{COMMIT_WATERMARK, Granularity, RollUp, UsageLine};

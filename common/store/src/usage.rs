@@ -107,13 +107,15 @@ impl Store {
     /// it: each hour is replaced as a whole, and the next run reads the last five minutes again.
     pub async fn roll_up_usage(&self, now: Timestamp) -> Result<RollUp> {
         let since = self.usage_watermark().await?.unwrap_or_default();
+        let kept_from = self.receipts_kept_from().await?;
         let rows = Sql::new(
             // Materialised, so that SQLite goes by `recorded_at` and not through the whole ledger by hour.
             "WITH fresh AS MATERIALIZED (SELECT partner_id, hour FROM calls \
              WHERE hour IS NOT NULL AND recorded_at >= $1) \
-             SELECT DISTINCT partner_id, hour FROM fresh",
+             SELECT DISTINCT partner_id, hour FROM fresh WHERE hour >= $2",
         )
         .bind(&since.minus(COMMIT_WATERMARK))
+        .bind(&kept_from)
         .rows(&self.engine.read)
         .await?;
         let touched: Vec<(PartnerId, Timestamp)> = rows
@@ -173,19 +175,60 @@ impl Store {
         self.engine.commit(tx).await
     }
 
-    /// Recomputes everything of one partner from the ledger.
-    pub async fn rebuild_usage(&self, partner: PartnerId) -> Result<()> {
+    /// Recomputes one partner's hours in `from..to` from the ledger, as far as its receipts are all there; how
+    /// many.
+    pub async fn rebuild_usage(
+        &self,
+        partner: PartnerId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<u64> {
+        let from = from.max(self.receipts_kept_from().await?);
         let rows = Sql::new(
-            "SELECT DISTINCT hour FROM calls WHERE partner_id = $1 AND hour IS NOT NULL \
-             UNION SELECT start FROM usage_hourly WHERE partner_id = $1",
+            "SELECT DISTINCT hour FROM calls \
+             WHERE partner_id = $1 AND hour IS NOT NULL AND hour >= $2 AND hour < $3 \
+             UNION SELECT start FROM usage_hourly \
+             WHERE partner_id = $1 AND start >= $2 AND start < $3",
         )
         .bind(&partner)
+        .bind(&from)
+        .bind(&to)
         .rows(&self.engine.read)
         .await?;
         for row in &rows {
             self.roll_up_hour(partner, column(row, 0)?).await?;
         }
-        Ok(())
+        Ok(rows.len() as u64)
+    }
+
+    /// Deletes up to `limit` receipts of hours before `before` that were rolled up; how many. Their sums stay:
+    /// from then on those hours are not computed anew.
+    pub async fn delete_old_receipts(&self, before: Timestamp, limit: u32) -> Result<u64> {
+        let settled = self.usage_watermark().await?.unwrap_or_default();
+        let before = before.min(settled.minus(COMMIT_WATERMARK)).floor(HOUR);
+        // First the mark: a roll-up that reads it late would find hours half gone.
+        Sql::new("UPDATE usage_state SET kept_from = $1 WHERE id = 1 AND kept_from < $1")
+            .bind(&before)
+            .run(&self.engine.write)
+            .await?;
+        Sql::new(
+            "DELETE FROM calls WHERE (partner_id, id) IN (SELECT partner_id, id FROM calls \
+             WHERE hour IS NOT NULL AND hour < $1 AND recorded_at < $2 \
+             ORDER BY recorded_at LIMIT $3)",
+        )
+        .bind(&before)
+        .bind(&settled.minus(COMMIT_WATERMARK))
+        .bind(&limit)
+        .run(&self.engine.write)
+        .await
+    }
+
+    /// From which hour on all receipts are there.
+    pub async fn receipts_kept_from(&self) -> Result<Timestamp> {
+        let kept: Option<Timestamp> = Sql::new("SELECT MAX(kept_from) FROM usage_state")
+            .scalar(&self.engine.read)
+            .await?;
+        Ok(kept.unwrap_or_default())
     }
 
     /// A partner's usage lines that begin in `from..to`, oldest first.

@@ -2,6 +2,7 @@
 
 mod expire_sessions;
 mod refresh_due;
+mod release_waiting;
 mod requeue_stuck;
 mod retention;
 mod sweep_attempts;
@@ -16,10 +17,11 @@ const BATCH: u32 = 500;
 const MAX_BATCHES: u32 = 40;
 
 /// All tasks.
-pub(crate) const fn all() -> [Entry; 6] {
+pub(crate) const fn all() -> [Entry; 7] {
     [
         entry::<refresh_due::RefreshDue>(),
         entry::<sweep_attempts::SweepAttempts>(),
+        entry::<release_waiting::ReleaseWaiting>(),
         entry::<requeue_stuck::RequeueStuck>(),
         entry::<expire_sessions::ExpireSessions>(),
         entry::<usage_rollup::UsageRollup>(),

@@ -86,7 +86,9 @@ impl Task for RequeueStuck {
             ..Status::default()
         };
         for urgency in Urgency::ALL {
-            push_ready(ctx, urgency, now, &mut status).await?;
+            let released = push_ready(ctx, urgency, now).await?;
+            status.pushed += released.pushed;
+            status.queue_full |= released.queue_full;
         }
         show_backlog(ctx, now).await?;
         Ok(status)
@@ -111,13 +113,22 @@ async fn after_a_loss(ctx: &Context, now: Timestamp) -> Result<u64, StoreError> 
     Ok(lost)
 }
 
+/// What was pushed.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Pushed {
+    /// Jobs.
+    pub(crate) pushed: u64,
+    /// Whether the queue had no room for more.
+    pub(crate) queue_full: bool,
+}
+
 /// Pushes jobs of one urgency until none is ready or the queue is full.
-async fn push_ready(
+pub(super) async fn push_ready(
     ctx: &Context,
     urgency: Urgency,
     now: Timestamp,
-    status: &mut Status,
-) -> Result<(), StoreError> {
+) -> Result<Pushed, StoreError> {
+    let mut status = Pushed::default();
     for _ in 0..MAX_BATCHES {
         let ready = ctx
             .store
@@ -148,7 +159,7 @@ async fn push_ready(
             break;
         }
     }
-    Ok(())
+    Ok(status)
 }
 
 /// What wakes a worker for a job: its row has everything else.
@@ -193,6 +204,7 @@ fn unknown(call: &CallRow, now: Timestamp) -> FinishCall {
         bytes_out: call.bytes_out,
         provider_time: call.provider_time,
         completed_at: now,
+        quota_block: None,
     }
 }
 

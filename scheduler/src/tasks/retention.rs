@@ -1,5 +1,5 @@
-//! Deletes what has been kept for as long as the settings say: results of jobs, used idempotency keys and
-//! ended connect sessions. Receipts and the audit log stay: bills are a pure function of the ledger.
+//! Deletes what has been kept for as long as the settings say: results of jobs, used idempotency keys, ended
+//! connect sessions, and receipts whose sums are in the roll-ups. The audit log stays.
 
 use latchkey_runtime::{Config, Context};
 use latchkey_store::StoreError;
@@ -25,6 +25,8 @@ pub(crate) struct Status {
     sessions: u64,
     /// Auth configs that were deleted, and that no revocation needs any more.
     auth_configs: u64,
+    /// Receipts.
+    receipts: u64,
 }
 
 impl Task for Retention {
@@ -38,10 +40,12 @@ impl Task for Retention {
     async fn run(ctx: &Context) -> Result<Status, StoreError> {
         let (store, keep) = (&ctx.store, &ctx.config.retention);
         let now = store.db_now().await?;
+        let receipts_until = now.minus(keep.receipts);
         let sessions_until = now.minus(keep.sessions);
         Ok(Status {
             jobs: in_batches(|| store.delete_expired_jobs(now, BATCH)).await?,
             idempotency_keys: in_batches(|| store.expire_idempotency(now, BATCH)).await?,
+            receipts: in_batches(|| store.delete_old_receipts(receipts_until, BATCH)).await?,
             sessions: in_batches(|| store.delete_old_sessions(sessions_until, BATCH)).await?,
             auth_configs: in_batches(|| store.purge_auth_configs(BATCH)).await?,
         })

@@ -25,19 +25,20 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use latchkey_domain::{
-    CallId, PartnerId,
+    CallId, PartnerId, QuotaBlockId,
+    plan::Plan,
     states::{CallOutcome, ConnectionStatus},
 };
 use latchkey_jobs::{
     Outcome, frame,
     kinds::{ProviderCall, provider_call::CallRequest},
 };
-use latchkey_limits::{BreakerKey, Ticket};
+use latchkey_limits::BreakerKey;
 use latchkey_oauth::HttpRequest;
 use latchkey_providers::{OutgoingCall, Provider, Service, Target, forward_headers};
 use latchkey_runtime::Context;
 use latchkey_store::{CallRow, Connection};
-use latchkey_telemetry::Chain;
+use latchkey_telemetry::{Chain, ThrottleScope};
 use secrecy::ExposeSecret;
 
 use self::{
@@ -48,7 +49,8 @@ use crate::{
     Worker,
     client::OauthClient,
     fault::point,
-    gate::Refusal,
+    gate::{Asked, Entered, Refusal},
+    quota::{Quota, QuotaPermit},
     refresh::{FreshToken, NotFresh},
     register::Handler,
     runner::{Attempt, Failure},
@@ -91,7 +93,7 @@ struct Call<'a> {
 
 /// With what a call goes out.
 struct With {
-    connection: Connection,
+    connection: Arc<Connection>,
     client: Arc<OauthClient>,
     key: BreakerKey,
 }
@@ -141,29 +143,72 @@ impl<'a> Call<'a> {
     async fn steps(&self) -> Step<Ended> {
         let with = self.with().await?;
         let (provider, service) = self.entry(&with)?;
+        self.check_permission(&with, service)?;
         let repeatable = !self.request.is_unsafe() || self.key(service).is_some();
         let slot = ledger::slot(self, repeatable).await?;
         let asked = self.ctx.clock.monotonic();
         let fresh = self.fresh(&with).await?;
         let token_wait = self.ctx.clock.monotonic().saturating_sub(asked);
         let request = self.build(&with, service, &fresh)?;
-        let ticket = self.enter(&with).await?;
-        let receipt = ledger::receipt(self, slot.id, token_wait);
-        if self.request.is_unsafe() && !slot.begun {
-            ledger::begin(self, receipt.clone()).await?;
+        let quota = self.quota().await?;
+        let done = async {
+            let entered = self.enter(&with).await?;
+            let receipt = ledger::receipt(self, slot.id, token_wait);
+            if self.request.is_unsafe() && !slot.begun {
+                ledger::begin(self, receipt.clone()).await?;
+            }
+            point("call::begun");
+            let sent = self.send(&with, fresh, request, entered, repeatable).await;
+            point("call::answered");
+            let block = quota.map(|permit| permit.block);
+            self.conclude(provider, receipt, sent, repeatable, block)
+                .await
+        };
+        let (ended, counted) = match done.await {
+            Ok((ended, counted)) => (Ok(ended), counted),
+            Err(ended) => (Err(ended), false),
+        };
+        if let Some(permit) = quota.filter(|_| !counted) {
+            self.worker.quotas.release(permit).await;
         }
-        point("call::begun");
-        let sent = self.send(&with, fresh, request, ticket, repeatable).await;
-        point("call::answered");
-        self.conclude(provider, receipt, sent, repeatable).await
+        ended
+    }
+
+    /// One call of the partner's month, if its plan ends at its quota. Test calls are not counted.
+    async fn quota(&self) -> Step<Option<QuotaPermit>> {
+        if self.kind.test {
+            return Ok(None);
+        }
+        let plan = self.plan().await?;
+        let taken = self.worker.quotas.take(self.partner(), &plan).await;
+        match taken.map_err(|error| self.store_failed(&error))? {
+            Quota::Free => Ok(None),
+            Quota::Held(permit) => Ok(Some(permit)),
+            Quota::Exhausted(until) => {
+                self.ctx.metrics.throttled(ThrottleScope::Month);
+                let message = "all calls that the plan has for this month are used";
+                let wait = self.ctx.now().until(until);
+                Err(Fault::new("QUOTA_EXCEEDED", message).after(wait).into())
+            }
+        }
+    }
+
+    /// The plan of a partner that may call.
+    async fn plan(&self) -> Step<Plan> {
+        let plan = self.worker.gate.plan(self.partner()).await;
+        match plan.map_err(|error| self.store_failed(&*error))? {
+            Ok(plan) => Ok(plan),
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
     }
 
     /// The connection and the client that serve the call, as they are now.
     async fn with(&self) -> Step<With> {
         let (ctx, partner) = (self.ctx, self.partner());
-        let found = ctx
-            .store
-            .get_connection(partner, self.kind.connection)
+        let found = self
+            .worker
+            .connections
+            .get(partner, self.kind.connection)
             .await;
         let connection = found.map_err(|error| self.store_failed(&error))?;
         let Some(connection) = connection else {
@@ -206,6 +251,24 @@ impl<'a> Call<'a> {
             .ok_or_else(|| Fault::new("NOT_FOUND", "the provider has no such service").into())
     }
 
+    /// Refuses what was switched off since the call was accepted.
+    fn check_permission(&self, with: &With, service: &Service) -> Step<()> {
+        let is_on = |id: &str| with.connection.row.enabled_services.get(id) != Some(&false);
+        let endpoint = &self.kind.endpoint;
+        let named = service.endpoints.iter().find(|e| e.name == *endpoint);
+        let allowed = if let Some(endpoint) = named {
+            is_on(&endpoint.permission)
+        } else {
+            let mut needed = service.raw_permissions(&self.method);
+            service.permissions.is_empty() || needed.any(|permission| is_on(&permission.id))
+        };
+        if allowed {
+            return Ok(());
+        }
+        let message = "what this call needs was switched off for this connection";
+        Err(Fault::new("SERVICE_DISABLED", message).into())
+    }
+
     /// A token that works. A caller that waits is not kept beyond its time; the refresh goes on without it.
     async fn fresh(&self, with: &With) -> Step<FreshToken> {
         let fresh = self
@@ -239,37 +302,55 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The permit and the breaker's word, right before the request.
-    async fn enter(&self, with: &With) -> Step<Ticket> {
+    /// Leave to send, right before the request.
+    async fn enter(&self, with: &With) -> Step<Entered> {
         let (ctx, gate, partner) = (self.ctx, &self.worker.gate, self.partner());
-        let plan = gate
-            .plan(partner)
-            .await
-            .map_err(|error| self.store_failed(&*error))?;
-        let entered = match plan {
-            Ok(plan) => {
-                gate.enter(partner, &plan, &with.key, ctx.now(), ctx.clock.monotonic())
-                    .await
-            }
-            Err(refusal) => Err(refusal),
+        let plan = self.plan().await?;
+        let asked = Asked {
+            partner,
+            plan: &plan,
+            key: &with.key,
+            connection: with.connection.row.id,
+            now: ctx.now(),
+            monotonic: ctx.clock.monotonic(),
         };
-        entered.map_err(|refusal| match refusal {
+        match gate.enter(asked).await {
+            Ok(entered) => Ok(entered),
+            // Nobody waits for it: it has its turn at the partner's rate.
+            Err(Refusal::Minute(least)) if self.is_durable() => {
+                Err(Ended::Later(Outcome::Snooze {
+                    until: asked.now + gate.turn(partner, &plan, least).await,
+                    reason: "its partner's calls of this minute are used up".into(),
+                }))
+            }
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Ended {
+        match *refusal {
             Refusal::Partner { code, message } => Fault::new(code, message).into(),
-            Refusal::Minute { retry_after, .. } if !self.is_durable() => {
-                let message = "more calls a minute than the plan has";
-                Fault::new("RATE_LIMITED", message)
-                    .after(retry_after)
+            Refusal::Minute(wait) => {
+                Fault::new("RATE_LIMITED", "more calls a minute than the plan has")
+                    .after(wait)
                     .into()
             }
-            Refusal::Minute { slot, .. } => Ended::Later(Outcome::Snooze {
-                until: slot,
-                reason: "its partner's calls of this minute are used up".into(),
-            }),
             Refusal::Breaker(wait) => self.held(
                 wait,
                 Fault::unavailable("the provider keeps failing; it is left alone"),
             ),
-        })
+            Refusal::Budget(wait) => self.held(
+                wait,
+                Fault::new(
+                    "PROVIDER_RATE_LIMITED",
+                    "the provider was asked too often and said when to come back; nothing was sent",
+                ),
+            ),
+            Refusal::Full(wait) => self.held(
+                wait,
+                Fault::unavailable("too many calls to the provider are under way"),
+            ),
+        }
     }
 
     /// The caller's idempotency key, if it gave one that the service honours: then sending twice acts once.
@@ -317,14 +398,15 @@ impl<'a> Call<'a> {
         Ok(request)
     }
 
-    /// Records the outcome, and says how the call ended.
+    /// Records the outcome, out of this block of the quota; says how the call ended and whether it counts.
     async fn conclude(
         &self,
         provider: &Provider,
         receipt: CallRow,
         sent: Sent,
         repeatable: bool,
-    ) -> Step<Ended> {
+        block: Option<QuotaBlockId>,
+    ) -> Step<(Ended, bool)> {
         let verdict = sent.verdict(provider, repeatable, self.ctx.now());
         let again = verdict.passes && self.is_durable() && !self.attempt.is_last;
         // A safe call that goes on has no receipt yet, and a repeatable one goes on with the one it has; but
@@ -332,9 +414,10 @@ impl<'a> Call<'a> {
         let goes_on =
             again && (!self.request.is_unsafe() || verdict.outcome != CallOutcome::NotSent);
         if !goes_on {
-            ledger::record(self, receipt, &sent, &verdict).await?;
+            ledger::record(self, receipt, &sent, &verdict, block).await?;
         }
-        Ok(verdict.end(self.kind.call, again))
+        let counts = !goes_on && verdict.outcome.is_billed();
+        Ok((verdict.end(self.kind.call, again), counts))
     }
 
     /// Not now: whoever waits is told when to come back; a call that nobody waits for is snoozed, for as long

@@ -382,11 +382,17 @@ async fn disconnected_paused_and_suspended_are_refused_before_anything_is_sent()
         .pause_connection(partner, connection.row.id, true, now)
         .await
         .unwrap();
+    let changed = || {
+        let changes = &bench.ctx().connection_changes;
+        changes.fetch_add(1, std::sync::atomic::Ordering::Release)
+    };
+    changed();
     assert_eq!(ask().await, Seen::error("SERVICE_DISABLED"));
     store
         .mark_disconnected(partner, connection.row.id, None, now)
         .await
         .unwrap();
+    changed();
     assert_eq!(ask().await, Seen::error("CONNECTION_NOT_FOUND"));
     assert_eq!(bench.sandbox.count(Counter::ApiCalls), 0);
 }

@@ -134,8 +134,14 @@ async fn rows(
     // Beyond the partner's rate it is parked: the scheduler releases what waits, in turn with others'.
     let permit = ctx.plan_limits.peek(partner, &call.partner.plan).await;
     if !permit.allowed {
+        let plan = &call.partner.plan;
+        let turn = ctx
+            .plan_limits
+            .turn(partner, plan, permit.retry_after)
+            .await;
         row.dispatched_at = None;
-        row.wake_at = Some(row.created_at + permit.retry_after);
+        row.run_at = row.created_at + turn;
+        row.wake_at = Some(row.run_at);
     }
     let held = match &call.callback_url {
         Some(url) => Some(callback(api, call, &mut row, kind, url).await?),

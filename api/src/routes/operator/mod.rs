@@ -1,10 +1,11 @@
-//! The operator's routes, on the admin listener: partners, their keys, OAuth clients shared with all, and jobs.
-//! The command line uses them when a server runs.
+//! The operator's routes, on the admin listener: partners, their keys, OAuth clients shared with all, jobs and
+//! usage. The command line uses them when a server runs.
 
 pub(crate) mod auth_configs;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod partners;
+pub(crate) mod usage;
 
 use latchkey_domain::PartnerId;
 use latchkey_store::PartnerRow;

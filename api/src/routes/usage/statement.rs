@@ -131,7 +131,7 @@ pub(crate) async fn get_statement(
 }
 
 /// The beginning of a month that has begun.
-fn month(period: &str, now: Timestamp) -> Result<Timestamp> {
+pub(crate) fn month(period: &str, now: Timestamp) -> Result<Timestamp> {
     let start = Timestamp::parse(&format!("{period}-01T00:00:00Z")).ok();
     let start = start.filter(|start| start.month() == period);
     let start =

@@ -19,6 +19,7 @@ fn finish(t: &Fixture, call: &CallRow, outcome: CallOutcome) -> FinishCall {
         bytes_out: 8,
         provider_time: Duration::from_millis(9),
         completed_at: t.now(),
+        quota_block: None,
     }
 }
 

@@ -10,6 +10,7 @@ mod grants;
 mod jobs;
 mod listing;
 mod partners;
+mod quotas;
 mod sessions;
 mod tenants;
 mod usage;

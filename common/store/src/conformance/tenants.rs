@@ -197,6 +197,7 @@ async fn another_partners_jobs_calls_and_usage_are_none(t: &Fixture) {
         bytes_out: 0,
         provider_time: secs(0),
         completed_at: now,
+        quota_block: None,
     };
     assert!(!s.finish_unsafe_call(finish.clone()).await.unwrap());
     assert!(

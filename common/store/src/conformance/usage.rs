@@ -50,7 +50,8 @@ async fn rolled_up_three_times_it_gives_the_same_bytes(t: &Fixture) {
         t.store.roll_up_usage(t.now()).await.unwrap();
         assert_eq!(everything(t, partner).await, once);
     }
-    t.store.rebuild_usage(partner).await.unwrap();
+    let rebuilt = t.store.rebuild_usage(partner, Timestamp::default(), all);
+    assert!(rebuilt.await.unwrap() > 0);
     assert_eq!(everything(t, partner).await, once);
 
     // A late row reopens its hour, its day and its period.
@@ -67,7 +68,8 @@ async fn rolled_up_three_times_it_gives_the_same_bytes(t: &Fixture) {
         .await;
     assert_eq!(billed(&periods.unwrap())[0], (5, 4));
     let before = everything(t, partner).await;
-    t.store.rebuild_usage(partner).await.unwrap();
+    let rebuilt = t.store.rebuild_usage(partner, Timestamp::default(), all);
+    assert!(rebuilt.await.unwrap() > 0);
     assert_eq!(everything(t, partner).await, before);
 }
 
@@ -103,8 +105,41 @@ async fn the_statement_counts_to_this_moment(t: &Fixture) {
     );
 }
 
+async fn receipts_leave_once_they_are_rolled_up(t: &Fixture) {
+    let partner = t.partner().await;
+    t.clock.set_wall(t.now().month_start(1));
+    let (start, calls) = (t.now(), 7);
+    for _ in 0..calls {
+        assert!(t.store.insert_call(t.call(partner)).await.unwrap());
+        t.clock.advance(secs(1800));
+    }
+    let delete = |before: Timestamp, limit| async move {
+        let deleted = t.store.delete_old_receipts(before, limit).await;
+        deleted.unwrap()
+    };
+    // Not before their roll-up.
+    assert_eq!(delete(t.now(), 100).await, 0);
+    t.clock.advance(secs(7200));
+    t.store.roll_up_usage(t.now()).await.unwrap();
+    let before = everything(t, partner).await;
+    let used = t.store.billed_calls(partner, start).await.unwrap();
+    assert_eq!((used, before.is_empty()), (calls, false));
+    // Two hours of it, in batches.
+    let cut = start + secs(2 * 3600);
+    assert_eq!(delete(cut, 3).await, 3);
+    assert_eq!(delete(cut, 3).await, 1);
+    assert_eq!(delete(cut, 3).await, 0);
+    // What was counted stays counted, rebuilt or not.
+    t.store.roll_up_usage(t.now()).await.unwrap();
+    let rebuilt = t.store.rebuild_usage(partner, start, t.now());
+    assert_eq!(rebuilt.await.unwrap(), 2);
+    assert_eq!(everything(t, partner).await, before);
+    assert_eq!(t.store.billed_calls(partner, start).await.unwrap(), used);
+}
+
 mod every_engine {
     super::super::on_every_engine!(
+        receipts_leave_once_they_are_rolled_up,
         rolled_up_three_times_it_gives_the_same_bytes,
         the_statement_counts_to_this_moment,
     );

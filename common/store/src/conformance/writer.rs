@@ -140,6 +140,7 @@ async fn a_lost_commit_of_receipts_is_resolved(t: &Fixture) {
         bytes_out: 1,
         provider_time: secs(1),
         completed_at: t.now(),
+        quota_block: None,
     };
     assert!(t.store.finish_unsafe_call(finish.clone()).await.unwrap());
     lose();

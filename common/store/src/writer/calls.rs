@@ -1,14 +1,14 @@
 //! The group statements on receipts: insert, and `sent` → final.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use latchkey_domain::{CallId, PartnerId, Timestamp};
+use latchkey_domain::{CallId, PartnerId, QuotaBlockId, Timestamp};
 use sqlx::AnyConnection;
 
 use super::Answer;
 use crate::{
     CallRow, FinishCall, Result,
-    calls::HOUR,
+    calls::{HOUR, NewReceipt},
     engine::Marks,
     field::Record,
     sql::{Sql, column, columns, padded, values, with_values},
@@ -23,10 +23,11 @@ fn hour(completed_at: Option<Timestamp>) -> Option<Timestamp> {
 pub(super) async fn insert_all(
     marks: Marks,
     tx: &mut AnyConnection,
-    rows: &[&CallRow],
+    new: &[&NewReceipt],
     now: Timestamp,
 ) -> Result<Vec<Answer>> {
-    let padded = padded(rows);
+    let rows: Vec<&CallRow> = new.iter().map(|new| &new.row).collect();
+    let padded = padded(&rows);
     let mut sql = Sql::new(format!(
         "INSERT INTO calls ({}, hour, recorded_at) VALUES {} \
          ON CONFLICT (partner_id, id) DO NOTHING RETURNING id",
@@ -38,15 +39,54 @@ pub(super) async fn insert_all(
         sql.add(&hour(row.completed_at));
         sql.add(&now);
     }
-    let added = sql.rows(tx).await?;
+    let added = sql.rows(&mut *tx).await?;
     let added: HashSet<CallId> = added
         .iter()
         .map(|row| column(row, 0))
         .collect::<Result<_>>()?;
+    let spent = new
+        .iter()
+        .filter(|new| new.row.billed && added.contains(&new.row.id))
+        .filter_map(|new| Some((new.row.partner_id, new.quota_block?)));
+    spend(marks, tx, spent).await?;
     Ok(rows
         .iter()
         .map(|row| Answer::won(added.contains(&row.id)))
         .collect())
+}
+
+/// Takes calls that count out of the blocks that they were handed out from.
+async fn spend(
+    marks: Marks,
+    tx: &mut AnyConnection,
+    spent: impl Iterator<Item = (PartnerId, QuotaBlockId)>,
+) -> Result<()> {
+    let mut blocks: BTreeMap<(PartnerId, QuotaBlockId), u64> = BTreeMap::new();
+    for block in spent {
+        *blocks.entry(block).or_default() += 1;
+    }
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    let blocks: Vec<_> = blocks.into_iter().collect();
+    let blocks: Vec<_> = blocks.iter().collect();
+    with_values(
+        marks,
+        &["partner_id", "id", "spent"],
+        &blocks,
+        |sql, ((partner, id), spent)| {
+            sql.add(partner);
+            sql.add(id);
+            sql.add(spent);
+        },
+    )
+    .push(
+        "UPDATE quota_blocks SET calls = quota_blocks.calls - v.spent FROM v \
+         WHERE quota_blocks.partner_id = v.partner_id AND quota_blocks.id = v.id",
+    )
+    .run(tx)
+    .await
+    .map(drop)
 }
 
 /// Gives receipts that are still `sent` their final outcome.
@@ -92,12 +132,17 @@ pub(super) async fn finish_all(
          WHERE calls.partner_id = v.partner_id AND calls.id = v.id AND calls.outcome = 'sent' \
          RETURNING calls.id",
     )
-    .rows(tx)
+    .rows(&mut *tx)
     .await?;
     let done: HashSet<CallId> = rows
         .iter()
         .map(|row| column(row, 0))
         .collect::<Result<_>>()?;
+    let spent = finishes
+        .iter()
+        .filter(|finish| finish.billed && done.contains(&finish.call_id))
+        .filter_map(|finish| Some((finish.partner_id, finish.quota_block?)));
+    spend(marks, tx, spent).await?;
     let mine = |finish: &&FinishCall| Answer::won(done.contains(&finish.call_id));
     Ok(finishes.iter().map(mine).collect())
 }

@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use jobs::{complete_all as complete_jobs, lock as lock_jobs, release_all};
 pub(crate) use write::{Answer, Write};
 
-use crate::{CallRow, Result, StoreError, engine::Engine};
+use crate::{CallRow, Result, StoreError, calls::NewReceipt, engine::Engine};
 
 /// Writes that wait for a group. A caller beyond it waits here instead of in the queue: more than the
 /// platform has requests in flight.
@@ -142,8 +142,13 @@ async fn serve(engine: Arc<Engine>, mut entries: mpsc::Receiver<Entry>, counters
 
 /// Inserts receipts in a transaction of their own, past the queue: what the writer is measured against.
 pub(crate) async fn raw_insert_calls(engine: &Engine, rows: &[CallRow]) -> Result<()> {
-    let rows: Vec<&CallRow> = rows.iter().collect();
+    let new = rows.iter().map(|row| NewReceipt {
+        row: row.clone(),
+        quota_block: None,
+    });
+    let new: Vec<NewReceipt> = new.collect();
+    let new: Vec<&NewReceipt> = new.iter().collect();
     let mut tx = engine.begin().await?;
-    calls::insert_all(engine.marks(), &mut tx, &rows, engine.now()).await?;
+    calls::insert_all(engine.marks(), &mut tx, &new, engine.now()).await?;
     engine.commit(tx).await
 }

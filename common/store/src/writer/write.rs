@@ -5,15 +5,15 @@ use sqlx::AnyConnection;
 
 use super::{calls, grants, jobs};
 use crate::{
-    CallRow, CloseAttempt, CompleteJob, FinishCall, GrantClaim, JobClaim, JobRow, Landing, Result,
-    engine::Engine,
+    CloseAttempt, CompleteJob, FinishCall, GrantClaim, JobClaim, JobRow, Landing, Result,
+    calls::NewReceipt, engine::Engine,
 };
 
 /// A write.
 #[derive(Debug)]
 pub(crate) enum Write {
     /// A receipt, final or `sent`.
-    InsertCall(Box<CallRow>),
+    InsertCall(Box<NewReceipt>),
     /// `sent` → final.
     FinishCall(Box<FinishCall>),
     /// A job.
@@ -72,7 +72,7 @@ impl Write {
     /// The row it writes: partner and id.
     pub(crate) fn row(&self) -> (PartnerId, u128) {
         match self {
-            Self::InsertCall(row) => (row.partner_id, row.id.as_u128()),
+            Self::InsertCall(new) => (new.row.partner_id, new.row.id.as_u128()),
             Self::FinishCall(finish) => (finish.partner_id, finish.call_id.as_u128()),
             Self::InsertJob(row) => (row.partner_id, row.id.as_u128()),
             Self::ClaimJob(claim) => (claim.partner_id, claim.job_id.as_u128()),
@@ -136,7 +136,7 @@ pub(crate) async fn run(
 /// the first one had, by the mark it left.
 pub(crate) async fn was_done(tx: &mut AnyConnection, write: &Write) -> Result<Answer> {
     match write {
-        Write::InsertCall(row) => calls::was_inserted(tx, row).await,
+        Write::InsertCall(new) => calls::was_inserted(tx, &new.row).await,
         Write::FinishCall(finish) => calls::was_finished(tx, finish).await,
         Write::InsertJob(row) => jobs::was_inserted(tx, row).await,
         Write::ClaimJob(claim) => jobs::was_claimed(tx, claim).await,

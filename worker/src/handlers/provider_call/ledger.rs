@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use latchkey_domain::{CallId, states::CallOutcome};
+use latchkey_domain::{CallId, QuotaBlockId, states::CallOutcome};
 use latchkey_jobs::kinds::ProviderCall;
 use latchkey_runtime::Context;
 use latchkey_store::{CallRow, FinishCall, StoreError};
@@ -116,6 +116,7 @@ pub(super) async fn record(
     receipt: CallRow,
     sent: &Sent,
     verdict: &Verdict,
+    quota_block: Option<QuotaBlockId>,
 ) -> Step<()> {
     let ctx = call.ctx;
     let (outcome, status) = (verdict.outcome, verdict.status);
@@ -138,12 +139,16 @@ pub(super) async fn record(
     if call.request.is_unsafe() {
         // If this fails the receipt still says `sent`: it is closed as unknown, and billed, by the sweep. So
         // the caller may have its answer.
-        if let Err(error) = ctx.store.finish_unsafe_call(finish(&row, ctx)).await {
+        let finish = FinishCall {
+            quota_block,
+            ..finish(&row, ctx)
+        };
+        if let Err(error) = ctx.store.finish_unsafe_call(finish).await {
             tracing::error!(error = %Chain(&error), "a call's outcome could not be recorded");
         }
         return Ok(());
     }
-    match ctx.store.insert_call(row).await {
+    match ctx.store.insert_call_of(row, quota_block).await {
         // `false`: a message that came twice; the first outcome counts.
         Ok(_) => Ok(()),
         Err(error) => Err(call.store_failed(&error)),
@@ -171,6 +176,7 @@ fn finish(row: &CallRow, ctx: &Context) -> FinishCall {
         bytes_out: row.bytes_out,
         provider_time: row.provider_time,
         completed_at: row.completed_at.unwrap_or_else(|| ctx.now()),
+        quota_block: None,
     }
 }
 

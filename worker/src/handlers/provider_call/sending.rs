@@ -6,18 +6,21 @@ use bytes::Bytes;
 use http::StatusCode;
 use latchkey_domain::{CallId, Timestamp, backoff::Backoff, states::CallOutcome};
 use latchkey_jobs::{Outcome, kinds::provider_call::CallResult};
-use latchkey_limits::Ticket;
+use latchkey_limits::BudgetKey;
 use latchkey_oauth::{
     HttpAnswer, HttpError, HttpRequest,
     http::{Lost, NotSent},
 };
-use latchkey_providers::{Provider, answer_headers};
+use latchkey_providers::{Provider, RateScope, answer_headers};
 
 use super::{
     Call, With,
     ending::{Answered, Ended, Fault},
 };
-use crate::refresh::{FreshToken, NotFresh};
+use crate::{
+    gate::Entered,
+    refresh::{FreshToken, NotFresh},
+};
 
 /// Repeats within one attempt, where the connection failed: what is wrong for longer is the next attempt's.
 const MAX_REPEATS: u32 = 2;
@@ -56,7 +59,7 @@ impl Call<'_> {
         with: &With,
         mut fresh: FreshToken,
         mut request: HttpRequest,
-        mut ticket: Ticket,
+        mut entered: Entered,
         repeatable: bool,
     ) -> Sent {
         let (clock, gate) = (&self.ctx.clock, &self.worker.gate);
@@ -67,7 +70,9 @@ impl Call<'_> {
             let answer = self.ctx.http.send(request, self.timeout(), limit).await;
             let now = clock.monotonic();
             took += now.saturating_sub(began);
-            gate.leave(&with.key, now, ticket, is_well(&answer));
+            gate.leave(&with.key, now, &entered, is_well(&answer));
+            drop(entered);
+            self.heed(with, &answer);
             let mut sent = Sent {
                 answer,
                 dead: None,
@@ -96,16 +101,31 @@ impl Call<'_> {
             let Some(next) = self.again(with, &fresh).await else {
                 return sent;
             };
-            (request, ticket) = next;
+            (request, entered) = next;
+        }
+    }
+
+    /// Takes in what the answer says of the provider's limits.
+    fn heed(&self, with: &With, answer: &Result<HttpAnswer, HttpError>) {
+        let (Ok(answer), Ok((provider, _))) = (answer, self.entry(with)) else {
+            return;
+        };
+        let now = self.ctx.now();
+        if let Some(until) = provider.rate.read(answer, now).spent_until(now) {
+            let budget = match provider.rate.scope {
+                RateScope::App => BudgetKey::App(with.key.auth_config),
+                RateScope::User => BudgetKey::User(with.connection.row.id),
+            };
+            self.worker.gate.spent(budget, until, now);
         }
     }
 
     /// The request once more and leave to send it, if both can be had.
-    async fn again(&self, with: &With, fresh: &FreshToken) -> Option<(HttpRequest, Ticket)> {
+    async fn again(&self, with: &With, fresh: &FreshToken) -> Option<(HttpRequest, Entered)> {
         let (_, service) = self.entry(with).ok()?;
         let request = self.build(with, service, fresh).ok()?;
-        let ticket = self.enter(with).await.ok()?;
-        Some((request, ticket))
+        let entered = self.enter(with).await.ok()?;
+        Some((request, entered))
     }
 
     /// A token newer than the refused one, or the reason why the grant is dead.

@@ -9,7 +9,7 @@ const CALLS: &str = "/api/v1/calls";
 const PROFILE: &str = "/api/v1/sandbox/profile";
 
 /// A request to the sandbox's echo.
-fn echo(more: Value) -> Value {
+fn echo(more: &Value) -> Value {
     let mut call = json!({
         "account_id": "ext:user-1", "provider": "sandbox", "method": "POST", "path": "echo/some/path",
     });
@@ -23,7 +23,7 @@ async fn any_request_can_be_described() {
     let walk = Walk::new().await;
     walk.connected("user-1").await;
     let client = &walk.partner.client;
-    let call = echo(json!({
+    let call = echo(&json!({
         "path": "/echo/some/path?a=1", "query": {"b": [2, true], "c": "x y"},
         "headers": {"X-Custom": "kept", "Cookie": "mine=1"}, "body": {"text": "hello"},
     }));
@@ -53,7 +53,7 @@ async fn any_request_can_be_described() {
     }
     assert!(!seen.contains("mine=1"), "{seen}");
     // Any bytes, as base64.
-    let call = echo(json!({"body": "AAEC/w==", "body_encoding": "base64"}));
+    let call = echo(&json!({"body": "AAEC/w==", "body_encoding": "base64"}));
     let accepted = client.with("prefer", "wait=60").post(CALLS, call).await;
     assert_eq!(accepted.status, 200, "{}", accepted.shown());
     assert_eq!(accepted.header("preference-applied"), "wait=60");
@@ -85,7 +85,7 @@ async fn what_does_not_fit_is_named() {
         json!({"account_id": "ext:nobody"}),
         json!({"unknown": 1}),
     ] {
-        let answer = client.post(CALLS, echo(more.clone())).await;
+        let answer = client.post(CALLS, echo(&more)).await;
         let fields = &answer.json()["details"][0]["field"];
         refused.push(format!(
             "{} {} {fields}",
@@ -156,7 +156,7 @@ async fn a_call_that_waits_for_its_slot_is_canceled_and_not_sent() {
     walk.calling("user-1").get(PROFILE).await.data();
     let before = walk.count(Counter::ApiCalls);
     let client = &walk.partner.client;
-    let accepted = client.post(CALLS, echo(json!({}))).await.data();
+    let accepted = client.post(CALLS, echo(&json!({}))).await.data();
     let path = format!("/api/v1/jobs/{}", accepted["job_id"].as_str().unwrap());
     let canceled = client.delete(&path).await;
     insta::assert_snapshot!(canceled.shown(), @r#"

@@ -131,6 +131,11 @@ async fn a_providers_refusal_is_told_as_it_was() {
         (429, "PROVIDER_RATE_LIMITED")
     );
     assert_eq!(limited.header("retry-after"), "7");
+    // What it said is heeded: it is not asked before then.
+    let before = walk.count(Counter::ApiCalls);
+    assert_eq!(calling.get(PROFILE).await.code(), "PROVIDER_RATE_LIMITED");
+    assert_eq!(walk.count(Counter::ApiCalls), before);
+    walk.api.advance(Duration::from_secs(7));
     for kind in [FaultKind::Html, FaultKind::Garbage] {
         walk.fault(Target::Api, kind);
         let refused = calling.get(PROFILE).await;
