@@ -110,6 +110,11 @@ impl Fleet {
         Ok(Context::open(config, clock, entropy, Stopper::new()).await?)
     }
 
+    /// Where PostgreSQL is, password and all.
+    pub(crate) fn database_url(&self) -> &str {
+        self.database_url.expose_secret()
+    }
+
     /// Where Redis is.
     pub(crate) fn redis_url(&self) -> &str {
         self.redis_url.expose_secret()

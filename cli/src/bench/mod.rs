@@ -4,6 +4,7 @@
 //! Figures depend on the machine and on what else it does, so every report says how busy it was, and a bar
 //! that is not reached is told, never a failure.
 
+pub(crate) mod calls;
 pub(crate) mod fleet;
 pub(crate) mod queue;
 pub(crate) mod report;

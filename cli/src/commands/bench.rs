@@ -8,11 +8,13 @@ use crate::bench;
 /// Measure how fast the parts are on this machine, and say how busy it was
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Calls(bench::calls::Arguments),
     Queue(bench::queue::Arguments),
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Calls(arguments) => bench::calls::run(arguments).await,
         Command::Queue(arguments) => bench::queue::run(arguments).await,
     }
 }

@@ -11,6 +11,7 @@ mod migrate;
 mod partner;
 mod sandbox;
 mod serve;
+mod usage;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -49,6 +50,8 @@ enum Command {
     AuthConfig(auth_config::Command),
     #[command(subcommand)]
     Jobs(jobs::Command),
+    #[command(subcommand)]
+    Usage(usage::Command),
     Migrate(migrate::Arguments),
     #[command(subcommand)]
     Bench(bench::Command),
@@ -67,6 +70,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Keys(command) => keys::run(command).await,
         Command::AuthConfig(command) => auth_config::run(command).await,
         Command::Jobs(command) => jobs::run(command).await,
+        Command::Usage(command) => usage::run(command).await,
         Command::Migrate(arguments) => migrate::run(arguments).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,

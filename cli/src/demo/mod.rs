@@ -4,13 +4,13 @@
 
 mod app;
 mod browser;
-mod child;
+pub(crate) mod child;
 mod numbers;
 mod page;
-mod partner;
+pub(crate) mod partner;
 mod report;
-mod stage;
-mod steps;
+pub(crate) mod stage;
+pub(crate) mod steps;
 
 use std::path::PathBuf;
 

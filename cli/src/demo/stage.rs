@@ -35,6 +35,17 @@ const END_PATIENCE: Duration = Duration::from_secs(15);
 /// The same when the demo broke off.
 const HASTE: Duration = Duration::from_secs(3);
 
+/// How a stage is raised.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Raised<'a> {
+    /// A catalogue file that stands for a real provider; without one the sandbox plays.
+    pub(crate) catalog: Option<&'a Path>,
+    /// The server's settings.
+    pub(crate) settings: &'a str,
+    /// The server's roles; all if none is named.
+    pub(crate) roles: &'a [&'a str],
+}
+
 /// Everything that runs for a demo.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -57,10 +68,21 @@ impl Stage {
     /// Starts what the demo needs: the sandbox unless a catalogue file stands for a real provider, the
     /// partner's app, and Latchkey.
     pub(crate) async fn raise(catalog: Option<&Path>) -> anyhow::Result<Self> {
+        Self::raise_as(&Raised {
+            catalog,
+            settings: SETTINGS,
+            roles: &[],
+        })
+        .await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn raise_as(raised: &Raised<'_>) -> anyhow::Result<Self> {
+        let catalog = raised.catalog;
         let place = tempfile::Builder::new()
             .prefix("latchkey-demo-")
             .tempdir()?;
-        fs::write(place.path().join("demo.toml"), SETTINGS)?;
+        fs::write(place.path().join("demo.toml"), raised.settings)?;
         if let Some(file) = catalog {
             let dir = place.path().join("catalog");
             fs::create_dir(&dir)?;
@@ -78,7 +100,12 @@ impl Stage {
             Some(_) => (None, None),
         };
         let any = "127.0.0.1:0".to_owned();
-        let (server, run) = raise_server(place.path(), &any, &any).await?;
+        let server = Serving {
+            name: "server",
+            data: "data",
+            roles: raised.roles,
+        };
+        let (server, run) = server.raise(place.path(), &any, &any).await?;
         let (public, admin) = (run.public_url.parse()?, run.admin_url.parse()?);
         Ok(Self {
             http,
@@ -135,10 +162,27 @@ impl Stage {
     /// Starts the server again, on the same directory and ports.
     pub(crate) async fn restart_server(&mut self) -> anyhow::Result<()> {
         let (public, admin) = (authority(&self.public)?, authority(&self.admin)?);
-        let (server, run) = raise_server(self.place.path(), &public, &admin).await?;
+        let server = Serving {
+            name: "server",
+            data: "data",
+            roles: &[],
+        };
+        let (server, run) = server.raise(self.place.path(), &public, &admin).await?;
         self.server = Some(server);
         self.run = run;
         Ok(())
+    }
+
+    /// Starts a worker of its own beside the server, in the same fleet.
+    pub(crate) async fn raise_worker(&self) -> anyhow::Result<Child> {
+        let any = "127.0.0.1:0";
+        let worker = Serving {
+            name: "worker",
+            data: "worker",
+            roles: &["worker"],
+        };
+        let (worker, _) = worker.raise(self.place.path(), any, any).await?;
+        Ok(worker)
     }
 
     /// SIGTERM to the server; gives how it ended, or nothing if it had to be killed.
@@ -187,39 +231,48 @@ async fn raise_sandbox(place: &Path) -> anyhow::Result<(Child, Url)> {
     Ok((process, url.parse()?))
 }
 
-async fn raise_server(place: &Path, listen: &str, admin: &str) -> anyhow::Result<(Child, RunFile)> {
-    let data = place.join("data");
-    let mut arguments = vec![
-        "serve",
-        "--config",
-        "demo.toml",
-        "--data-dir",
-        "data",
-        "--until-eof",
-    ];
-    arguments.extend(["--listen", listen, "--admin-listen", admin]);
-    if place.join("catalog").exists() {
-        arguments.extend(["--catalog-dir", "catalog"]);
-    }
-    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
-    let mut process = Child::spawn("server", &arguments, place)?;
-    let id = process.id();
-    let there = async {
-        loop {
-            process.must_live()?;
-            // One that was killed leaves its file behind: it must be of this process.
-            if let Some(run) = RunFile::read(&data)?.filter(|run| Some(run.pid) == id) {
-                return anyhow::Ok(run);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+/// A process that serves.
+struct Serving<'a> {
+    name: &'static str,
+    /// Its data directory.
+    data: &'a str,
+    roles: &'a [&'a str],
+}
+
+impl Serving<'_> {
+    async fn raise(
+        &self,
+        place: &Path,
+        listen: &str,
+        admin: &str,
+    ) -> anyhow::Result<(Child, RunFile)> {
+        let data = place.join(self.data);
+        let mut arguments = vec!["serve", "--config", "demo.toml", "--data-dir", self.data];
+        arguments.extend(["--until-eof", "--listen", listen, "--admin-listen", admin]);
+        if place.join("catalog").exists() {
+            arguments.extend(["--catalog-dir", "catalog"]);
         }
-    };
-    let run = tokio::time::timeout(START_PATIENCE, there).await;
-    let run = match run {
-        Ok(run) => run?,
-        Err(_) => bail!("the server does not come up{}", process.last_words()),
-    };
-    Ok((process, run))
+        arguments.extend(self.roles.iter().flat_map(|role| ["--role", *role]));
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+        let mut process = Child::spawn(self.name, &arguments, place)?;
+        let id = process.id();
+        let there = async {
+            loop {
+                process.must_live()?;
+                // One that was killed leaves its file behind: it must be of this process.
+                if let Some(run) = RunFile::read(&data)?.filter(|run| Some(run.pid) == id) {
+                    return anyhow::Ok(run);
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let run = tokio::time::timeout(START_PATIENCE, there).await;
+        let run = match run {
+            Ok(run) => run?,
+            Err(_) => bail!("the {} does not come up{}", self.name, process.last_words()),
+        };
+        Ok((process, run))
+    }
 }
 
 fn authority(url: &Url) -> anyhow::Result<String> {

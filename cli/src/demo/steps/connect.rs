@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// A partner's account for one user.
 #[derive(Clone, Debug)]
-pub(super) struct Account {
+pub(crate) struct Account {
     /// Our id.
     pub(super) id: String,
     /// The partner's id.
@@ -37,7 +37,7 @@ pub(super) struct Account {
 
 impl Account {
     /// Makes it.
-    pub(super) async fn make(partner: &Partner, external: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn make(partner: &Partner, external: &str) -> anyhow::Result<Self> {
         let body = json!({ "external_id": external });
         let made = partner
             .ask(Method::POST, "/api/v1/accounts", Some(&body))
@@ -80,7 +80,7 @@ impl Account {
     }
 
     /// Connects it without a word.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         stage: &Stage,
         partner: &Partner,

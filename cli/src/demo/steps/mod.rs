@@ -1,7 +1,7 @@
 //! The steps of the demo in their order, one part a file.
 
 mod calls;
-mod connect;
+pub(crate) mod connect;
 mod crash;
 mod ending;
 mod fleet;
@@ -111,15 +111,31 @@ fn introduce(stage: &Stage, report: &Report) -> anyhow::Result<()> {
     )
 }
 
+/// A partner and the client it shares, without a word.
+pub(crate) async fn partner(stage: &Stage) -> anyhow::Result<Partner> {
+    let made = operator(stage)
+        .ask(Method::POST, "partners", Some(new_partner(stage)))
+        .await?;
+    let client = sandbox_client(stage)?;
+    operator(stage)
+        .ask(Method::POST, "auth_configs", Some(client))
+        .await?;
+    let key = text(&made["api_key"]["key"]);
+    Ok(Partner::new(stage.http.clone(), stage.public.clone(), key))
+}
+
+fn new_partner(stage: &Stage) -> Value {
+    json!({
+        "company": "Acme", "website": "https://acme.example", "plan": "demo",
+        "redirect_urls": [stage.app.url],
+    })
+}
+
 /// The operator makes a partner on the demo's plan.
 async fn make_partner(stage: &Stage, report: &mut Report) -> anyhow::Result<Partner> {
     let mut step = report.step("POST /operator/partners {company: \"Acme\", plan: \"demo\"}");
-    let body = json!({
-        "company": "Acme", "website": "https://acme.example", "plan": "demo",
-        "redirect_urls": [stage.app.url],
-    });
     let made = operator(stage)
-        .ask(Method::POST, "partners", Some(body))
+        .ask(Method::POST, "partners", Some(new_partner(stage)))
         .await?;
     let key = text(&made["api_key"]["key"]);
     step.equal(
