@@ -71,7 +71,15 @@ async fn arrivals(sandbox: &Sandbox, server: &Server, since: u64) -> (Vec<f64>, 
 async fn a_partners_calls_go_out_at_its_rate() {
     const CALLS: usize = 60;
     let sandbox = Sandbox::start(&[]).await;
-    let server = Server::start(at_ten_a_second()).await;
+    // A process with roles has the origin that others join.
+    let all = match Engine::under_test() {
+        Engine::Embedded => at_ten_a_second(),
+        Engine::Fleet => at_ten_a_second()
+            .role("api")
+            .role("worker")
+            .role("scheduler"),
+    };
+    let server = Server::start(all).await;
     let mut workers = Vec::new();
     if let Some(fleet) = &server.fleet {
         for _ in 0..3 {

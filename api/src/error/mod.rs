@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use http::{
-    HeaderValue,
+    HeaderValue, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use latchkey_domain::RequestId;
@@ -152,7 +152,14 @@ impl ApiError {
             // RFC 9110 §15.5.2 asks for it.
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(wait) = self.retry_after {
+        // Who is refused for now is always told when to come back.
+        let status = self.code.status();
+        let passes = [
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ];
+        let soon = passes.contains(&status).then_some(COME_BACK);
+        if let Some(wait) = self.retry_after.or(soon) {
             // Rounded up, so that a client that obeys is not early.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));

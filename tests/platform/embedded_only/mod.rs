@@ -2,6 +2,7 @@
 //! `tests/run` leaves these out of its run on the fleet, by their module's name; the fleet's own stand in
 //! `fleet_only`.
 
+mod callbacks;
 mod key_file;
 mod one_process;
 mod store;

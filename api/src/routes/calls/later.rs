@@ -34,6 +34,8 @@ const PARTNERS_KEPT: u64 = 50_000;
 /// When it makes sense to try again with a full backlog.
 const COME_BACK: Duration = Duration::from_secs(60);
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Unfinished jobs by partner, a moment old.
@@ -131,16 +133,22 @@ async fn rows(
     };
     let plain = frame::pack(&call.request, &call.body).map_err(ApiError::internal)?;
     row.sealed = Some(seal(api, &row, &plain).await?);
-    // Beyond the partner's rate it is parked: the scheduler releases what waits, in turn with others'.
-    let permit = ctx.plan_limits.peek(partner, &call.partner.plan).await;
-    if !permit.allowed {
-        let plan = &call.partner.plan;
-        let turn = ctx
-            .plan_limits
-            .turn(partner, plan, permit.retry_after)
-            .await;
+    // Beyond the partner's rate and burst it is parked: the scheduler releases what waits, in turn with others'.
+    // Permits alone would not do: many may be accepted before the first of them takes its own.
+    let plan = &call.partner.plan;
+    let permit = ctx.plan_limits.peek(partner, plan).await;
+    let turn = ctx
+        .plan_limits
+        .turn(partner, plan, permit.retry_after)
+        .await;
+    let early = if permit.allowed {
+        MINUTE / plan.calls_per_minute.max(1) * (plan.burst() - 1)
+    } else {
+        Duration::ZERO
+    };
+    if turn > early {
         row.dispatched_at = None;
-        row.run_at = row.created_at + turn;
+        row.run_at = row.created_at + (turn - early);
         row.wake_at = Some(row.run_at);
     }
     let held = match &call.callback_url {
