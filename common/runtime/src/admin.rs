@@ -1,5 +1,7 @@
 //! The admin port: metrics, liveness, readiness. The operator's routes are added by whoever serves it.
 
+use std::time::Duration;
+
 use axum::{
     Json, Router,
     extract::State,
@@ -7,10 +9,13 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use latchkey_jobs::Urgency;
+use latchkey_jobs::{PushError, Urgency};
 use serde::Serialize;
 
 use crate::Context;
+
+/// How long readiness waits for the queue: a probe asks every few seconds and gives up on its own soon.
+const QUEUE_ANSWERS: Duration = Duration::from_secs(1);
 
 /// `/metrics`, `/livez`, `/readyz`.
 pub fn router(context: Context) -> Router {
@@ -44,7 +49,7 @@ async fn metrics(State(context): State<Context>) -> impl IntoResponse {
 struct Readiness {
     ready: bool,
     /// Each check by name: `ok`, or what is wrong and what to do.
-    checks: [(&'static str, String); 2],
+    checks: [(&'static str, String); 3],
 }
 
 /// 200 when this process can take requests, else 503 with the reason.
@@ -58,7 +63,11 @@ async fn ready(State(context): State<Context>) -> impl IntoResponse {
         Ok(()) => "ok".to_owned(),
         Err(error) => error.to_string(),
     };
-    let checks = [("process", draining.to_owned()), ("store", store)];
+    let checks = [
+        ("process", draining.to_owned()),
+        ("store", store),
+        ("queue", queue(&context).await),
+    ];
     let ready = checks.iter().all(|(_, state)| state == "ok");
     let status = if ready {
         StatusCode::OK
@@ -66,4 +75,14 @@ async fn ready(State(context): State<Context>) -> impl IntoResponse {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(Readiness { ready, checks }))
+}
+
+/// Whether the queue answers. One that is full does.
+async fn queue(context: &Context) -> String {
+    let depth = context.queue.depth(Urgency::Interactive);
+    match tokio::time::timeout(QUEUE_ANSWERS, depth).await {
+        Ok(Ok(_) | Err(PushError::Full { .. })) => "ok".to_owned(),
+        Ok(Err(error @ PushError::Unavailable(_))) => error.to_string(),
+        Err(_) => "the queue does not answer".to_owned(),
+    }
 }
