@@ -228,6 +228,8 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         if error.is_full() || error.is_read_only() {
             Self::unavailable("Latchkey's store cannot be written at the moment.", error)
+        } else if error.is_away() {
+            Self::unavailable("Latchkey's store cannot be reached at the moment.", error)
         } else {
             Self::internal(error)
         }

@@ -17,6 +17,8 @@ use crate::{Result, StoreConfig, StoreError, sql::Sql};
 
 /// How long a write waits for another process's lock on the file (SQLite) or the row (PostgreSQL).
 const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long one more connection is waited for, only to learn why there is none.
+const TRY_WAIT: Duration = Duration::from_secs(2);
 /// How long a caller waits for a connection before it is told that the store is overloaded.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(30);
 /// Pages of the write-ahead log after which SQLite moves them into the file (4 KiB each): 16 MiB keeps
@@ -44,9 +46,10 @@ pub(crate) enum Marks {
 }
 
 /// The engine with its connections.
-#[derive(Debug)]
 pub(crate) struct Engine {
     dialect: Dialect,
+    /// Where it is, with its password: for one more connection when the pool has none.
+    url: String,
     /// For statements that change nothing.
     pub(crate) read: AnyPool,
     /// For all others.
@@ -55,6 +58,15 @@ pub(crate) struct Engine {
     /// Makes the next commit lose its answer after it succeeded, as a cut connection would.
     #[cfg(test)]
     pub(crate) lose_next_commit: std::sync::atomic::AtomicBool,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("dialect", &self.dialect)
+            .field("url", &without_password(&self.url))
+            .finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -85,12 +97,24 @@ impl Engine {
         };
         Ok(Self {
             dialect,
+            url: config.url,
             read,
             write,
             clock: config.clock,
             #[cfg(test)]
             lose_next_commit: std::sync::atomic::AtomicBool::new(false),
         })
+    }
+
+    /// Why the pool has no connection to give: it goes on trying, whatever the reason, and tells none.
+    pub(crate) async fn why_away(&self) -> StoreError {
+        if self.dialect == Dialect::Postgres {
+            let tried = tokio::time::timeout(TRY_WAIT, try_once(&self.url, postgres_setup()));
+            if let Ok(Err(reason)) = tried.await {
+                return reason;
+            }
+        }
+        sqlx::Error::PoolTimedOut.into()
     }
 
     /// Begins a transaction that writes. SQLite takes the write lock at once: a transaction that reads

@@ -71,6 +71,11 @@ impl StoreError {
         matches!(self, Self::ReadOnly { .. })
     }
 
+    /// Whether the store cannot be reached, or was cut off: it may be back soon.
+    pub fn is_away(&self) -> bool {
+        matches!(self.meaning(), Meaning::Cut | Meaning::Unreachable)
+    }
+
     /// Whether the write contradicts a row that is there.
     pub const fn is_conflict(&self) -> bool {
         matches!(self, Self::Conflict { .. })

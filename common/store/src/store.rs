@@ -1,6 +1,6 @@
 //! [`Store`]: opening, migrating, readiness, closing. What it holds is in one file per aggregate.
 
-use std::{fmt::Write as _, path::Path, sync::Arc};
+use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use latchkey_domain::{Clock, Timestamp};
 
@@ -14,6 +14,9 @@ use crate::{
 
 /// Connections for reading, or in all on PostgreSQL: more than a small machine can use at once.
 const DEFAULT_CONNECTIONS: u32 = 8;
+
+/// How long readiness waits for its write: who probes gives up soon, and nothing else is as short.
+const CHECK_WAIT: Duration = Duration::from_secs(2);
 
 /// Where the store is and how much it may use.
 #[derive(Clone)]
@@ -140,16 +143,19 @@ impl Store {
         Ok(self.schema().await? == Schema::Current)
     }
 
-    /// Writes one row, for readiness: full and read-only stores show by their errors.
+    /// Writes one row, for readiness: full and read-only stores show by their errors, one that is away by why.
     pub async fn check_writable(&self) -> Result<()> {
-        Sql::new(
+        let write = Sql::new(
             "INSERT INTO store_checks (id, checked_at) VALUES (1, $1) \
              ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at",
         )
         .bind(&self.engine.now())
-        .run(&self.engine.write)
-        .await
-        .map(drop)
+        .run(&self.engine.write);
+        match tokio::time::timeout(CHECK_WAIT, write).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if !error.is_away() => Err(error),
+            Ok(Err(_)) | Err(_) => Err(self.engine.why_away().await),
+        }
     }
 
     /// Reads one row, for readiness.
