@@ -146,9 +146,10 @@ async fn rows(
     } else {
         Duration::ZERO
     };
-    if turn > early {
+    let wait = turn.saturating_sub(early);
+    if wait > Duration::ZERO {
         row.dispatched_at = None;
-        row.run_at = row.created_at + (turn - early);
+        row.run_at = row.created_at + wait;
         row.wake_at = Some(row.run_at);
     }
     let held = match &call.callback_url {
