@@ -21,12 +21,6 @@ async fn each_failure_of_an_api_has_its_code() {
         .await;
     assert_eq!(get().await.error(502), "PROVIDER_ERROR");
     sandbox
-        .fault("api", json!({ "rate_limit": { "retry_after_s": 7 } }), 1)
-        .await;
-    let limited = get().await;
-    assert_eq!(limited.error(429), "PROVIDER_RATE_LIMITED");
-    assert_eq!(limited.header("retry-after"), "7");
-    sandbox
         .fault("api", json!({ "big": { "bytes": 10_485_760 } }), 1)
         .await;
     assert_eq!(get().await.error(413), "PAYLOAD_TOO_LARGE");
@@ -48,6 +42,16 @@ async fn each_failure_of_an_api_has_its_code() {
     assert_eq!(sandbox.count("api_writes").await, before + 1);
     assert_eq!(partner.integration(&account).await["status"], "active");
     get().await.data();
+    // What a provider says of its limits is heeded: the next call is not sent.
+    sandbox
+        .fault("api", json!({ "rate_limit": { "retry_after_s": 7 } }), 1)
+        .await;
+    let limited = get().await;
+    assert_eq!(limited.error(429), "PROVIDER_RATE_LIMITED");
+    assert_eq!(limited.header("retry-after"), "7");
+    let before = sandbox.count("api_calls").await;
+    assert_eq!(get().await.error(429), "PROVIDER_RATE_LIMITED");
+    assert_eq!(sandbox.count("api_calls").await, before);
 }
 
 /// A connect session whose exchange fails ends with a code at the partner's URL, and a new one works.

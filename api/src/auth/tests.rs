@@ -71,7 +71,7 @@ async fn a_wrong_checksum_never_reaches_the_store() {
     assert_eq!(ask("sk_live_short").await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(
         ask(unknown.expose()).await.status,
-        StatusCode::INTERNAL_SERVER_ERROR
+        StatusCode::SERVICE_UNAVAILABLE
     );
 }
 

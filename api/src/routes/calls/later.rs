@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderName;
 use latchkey_domain::{CallId, JobId, PartnerId, states::JobState};
 use latchkey_jobs::{
-    Urgency, frame,
+    Signal, Urgency, frame,
     kinds::{
         DeliverCallback, ProviderCall,
         provider_call::{CallAnswer, CallResult},
@@ -83,7 +83,7 @@ pub(super) async fn accept(api: &Api, call: &Call, wait: Duration) -> Result<Res
     job.urgency = urgency(wait);
     let (id, accepted) = (row.id, Accepted::of(api, &row));
     // Before the row is there, so that its end is not missed.
-    let ended = (!wait.is_zero()).then(|| ctx.signals.subscribe(id.as_u128()));
+    let changed = (!wait.is_zero()).then(|| ctx.signals.subscribe(id.as_u128()));
     match held {
         Some(held) => ctx.store.insert_job_then(&row, &held).await?,
         None => drop(ctx.store.insert_job(row).await?),
@@ -91,10 +91,14 @@ pub(super) async fn accept(api: &Api, call: &Call, wait: Duration) -> Result<Res
     if !is_parked {
         durable::push(api, job).await;
     }
-    let outcome = match ended {
-        Some(ended) => {
-            ended.wait(wait).await;
-            outcome(api, call, id).await?
+    let outcome = match changed {
+        Some(changed) => {
+            let ended = tokio::time::timeout(wait, ended(api, call, id, changed, wait));
+            match ended.await {
+                Ok(outcome) => Some(outcome?),
+                // Once more: a signal may have been lost.
+                Err(_) => outcome(api, call, id).await?,
+            }
         }
         None => None,
     };
@@ -188,10 +192,29 @@ async fn seal(api: &Api, row: &JobRow, plain: &[u8]) -> Result<Vec<u8>> {
         .await?)
 }
 
+/// Waits until the call has ended: an attempt that is to be made again is not its end.
+async fn ended(
+    api: &Api,
+    call: &Call,
+    id: JobId,
+    mut changed: Box<dyn Signal>,
+    wait: Duration,
+) -> Result<Response> {
+    loop {
+        changed.wait(wait).await;
+        changed = api.ctx.signals.subscribe(id.as_u128());
+        if let Some(outcome) = outcome(api, call, id).await? {
+            return Ok(outcome);
+        }
+    }
+}
+
 /// What came of the call, if it has ended.
 async fn outcome(api: &Api, call: &Call, id: JobId) -> Result<Option<Response>> {
     let row = api.ctx.store.get_job(call.partner.id, id).await?;
-    let Some(row) = row.filter(|row| row.state.is_final()) else {
+    // One that failed may be revived by the operator; for its caller it has ended.
+    let goes_on = |row: &JobRow| matches!(row.state, JobState::Queued | JobState::Running);
+    let Some(row) = row.filter(|row| !goes_on(row)) else {
         return Ok(None);
     };
     if call.shape == Shape::Job {
