@@ -10,7 +10,12 @@ use serde_json::json;
 async fn the_jobs_of_a_killed_worker_run_elsewhere_within_15_s() {
     let sandbox = Sandbox::start(&["api_latency_ms=30000"]).await;
     let fleet = Fleet::start().await;
-    let options = || ServerOptions::default().with("WORKER__BACKGROUND", 256);
+    // Room for all of them at once, at one provider too.
+    let options = || {
+        ServerOptions::default()
+            .with("WORKER__BACKGROUND", 512)
+            .with("WORKER__PER_PROVIDER", 256)
+    };
     let process = async |role| Server::join(&fleet, options().role(role)).await;
     let api = process("api").await;
     let _scheduler = process("scheduler").await;
