@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use latchkey_runtime::context::key_file as key_path;
+use latchkey_runtime::{StartError, context::key_file as key_path};
 use latchkey_vault::{KeyFileError, KeyRing};
 
 use crate::doctor::{Finding, Subject, chain};
@@ -118,9 +118,18 @@ pub(super) fn key_file(subject: &Subject) -> Finding {
             ),
         };
     }
+    if subject.config.is_fleet() && subject.config.key_file.is_none() {
+        let fix = "a key is a line '<id> <base64 of 32 random bytes>'; the README's section 'The fleet' makes one";
+        return Finding::fail(CHECK, StartError::NoKey.to_string(), fix);
+    }
     let path = key_path(&subject.config);
     let shown = path.display();
     match KeyRing::load(&path) {
+        Err(error @ KeyFileError::NotFound { .. }) if subject.config.is_fleet() => Finding::fail(
+            CHECK,
+            chain(error),
+            "put the key file there that the other processes of the fleet have",
+        ),
         Ok(ring) => Finding::ok(
             CHECK,
             format!(

@@ -2,6 +2,7 @@
 //! check changes nothing: it makes no directory, no key, no store.
 
 mod files;
+mod fleet;
 mod place;
 mod running;
 mod store;
@@ -103,7 +104,11 @@ pub(crate) async fn examine(subject: &Subject) -> Vec<Finding> {
         place::egress(subject),
     ];
     findings.extend(running::findings(subject, server.as_ref()).await);
-    findings.extend(store::findings(subject, server.is_some()).await);
+    if subject.config.is_fleet() {
+        findings.extend(fleet::findings(subject).await);
+    } else {
+        findings.extend(store::findings(subject, server.is_some()).await);
+    }
     findings
 }
 

@@ -6,12 +6,16 @@ use latchkey_domain::{PartnerId, SystemEntropy};
 use latchkey_runtime::{Sealer, context};
 use latchkey_store::{KeyPurpose, Store, StoreConfig, StoreError};
 use latchkey_telemetry::Metrics;
+use latchkey_vault::KeyRing;
 
 use crate::doctor::{
     Finding, Subject, chain,
     place::{self, EGRESS},
 };
 
+/// The name of the check whether keys and store belong together.
+pub(super) const KEYS: &str = "keys";
+const NOTHING_SEALED: &str = "nothing is sealed yet";
 /// The name under which the simulated provider stands in the catalogue.
 const SANDBOX: &str = "sandbox";
 
@@ -83,13 +87,10 @@ fn broken(error: StoreError) -> Finding {
 
 /// Whether the key file belongs to this store.
 async fn keys(subject: &Subject, store: &Store) -> Finding {
-    const CHECK: &str = "keys";
+    const CHECK: &str = KEYS;
     let fix = "put the key file back that belongs to this store; see the check 'key-file'";
-    let pepper = store
-        .current_data_key(PartnerId::OPERATOR, KeyPurpose::Pepper)
-        .await;
-    if matches!(pepper, Ok(None)) {
-        return Finding::ok(CHECK, "nothing is sealed yet");
+    if nothing_is_sealed(store).await {
+        return Finding::ok(CHECK, NOTHING_SEALED);
     }
     let config = &subject.config;
     if config.key.is_none() && !context::key_file(config).exists() {
@@ -99,15 +100,34 @@ async fn keys(subject: &Subject, store: &Store) -> Finding {
             fix,
         );
     }
-    let ring = match context::key_ring(config, &SystemEntropy) {
-        Ok(ring) => ring,
-        Err(error) => return Finding::fail(CHECK, chain(error), fix),
-    };
+    match context::key_ring(config, &SystemEntropy) {
+        Ok(ring) => opens(subject, store, ring, fix).await,
+        Err(error) => Finding::fail(CHECK, chain(error), fix),
+    }
+}
+
+/// Nothing was ever sealed there, so any keys fit.
+async fn nothing_is_sealed(store: &Store) -> bool {
+    let pepper = store.current_data_key(PartnerId::OPERATOR, KeyPurpose::Pepper);
+    matches!(pepper.await, Ok(None))
+}
+
+/// Whether these keys open what the store holds.
+pub(super) async fn opens(
+    subject: &Subject,
+    store: &Store,
+    ring: KeyRing,
+    fix: &'static str,
+) -> Finding {
+    // Asking the sealer would make the first key.
+    if nothing_is_sealed(store).await {
+        return Finding::ok(KEYS, NOTHING_SEALED);
+    }
     let (clock, entropy) = (Arc::clone(&subject.clock), Arc::new(SystemEntropy));
     let sealer = Sealer::new(ring, store.clone(), clock, entropy, Metrics::new());
     match sealer.pepper().await {
-        Ok(_) => Finding::ok(CHECK, "the key file opens what the store holds"),
-        Err(error) => Finding::fail(CHECK, chain(error), fix),
+        Ok(_) => Finding::ok(KEYS, "the key-encryption keys open what the store holds"),
+        Err(error) => Finding::fail(KEYS, chain(error), fix),
     }
 }
 
@@ -129,7 +149,6 @@ mod tests {
     use std::fs;
 
     use latchkey_runtime::{Context, DataDir, Stopper, context::key_file};
-    use latchkey_vault::KeyRing;
 
     use super::*;
     use crate::doctor::{State, tests::subject};

@@ -2,6 +2,7 @@
 //! of its run on the embedded engine, by their module's name.
 
 mod changes;
+mod doctor;
 mod failover;
 mod refusals;
 mod replies;
