@@ -197,6 +197,7 @@ impl TestApi {
             due_at: Some(now + Duration::from_secs(3000)),
             refreshable: true,
             listing: Listing::default(),
+            dies_at: None,
             session_id: None,
             job: None,
             now,

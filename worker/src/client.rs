@@ -173,9 +173,12 @@ pub(crate) async fn pause(ctx: &Context, client: &OauthClient, code: &str) {
         )
         .await;
     match paused {
-        Ok(true) => tracing::error!(
-            auth_config = %config.id, code, "the provider refuses this client: the auth config is paused"
-        ),
+        Ok(true) => {
+            ctx.metrics.auth_config_paused(&config.provider);
+            tracing::error!(
+                auth_config = %config.id, code, "the provider refuses this client: the auth config is paused"
+            );
+        }
         Ok(false) => {}
         Err(error) => {
             tracing::error!(auth_config = %config.id, error = %Chain(&error), "it could not be paused");

@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod clock;
 pub mod entropy;
 pub mod ids;
+pub mod pacing;
 pub mod plan;
 pub mod refresh;
 pub mod states;

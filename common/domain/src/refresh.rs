@@ -18,7 +18,9 @@
 
 use std::time::Duration;
 
-use crate::{AttemptId, GrantId, HolderId, Timestamp, entropy, states::GrantState};
+use crate::{
+    AttemptId, GrantId, HolderId, Timestamp, backoff::Backoff, entropy, states::GrantState,
+};
 
 /// The times of the protocol. The defaults are the promised ones; tests and the demo shorten them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,6 +247,28 @@ fn ending_at(grant: &GrantView, timings: &Timings, now: Timestamp) -> Timestamp 
         })
 }
 
+/// The cool-down of a connection: after a refresh that did not mend the 401 it was made for, and between
+/// attempts that go on failing. One broken grant must not cost a refresh per call.
+pub const COOL_DOWN: Duration = Duration::from_secs(30);
+/// Failures in a row from which [`COOL_DOWN`] is the shortest wait. Before, full jitter alone lets a blip heal
+/// within seconds.
+const COOLS_FROM: u32 = 3;
+
+/// After a refusal of the token that a grant holds: until when no refresh is made for it. There is no wait
+/// unless a token was refused that had just been fetched because of a refusal: new ones do not mend that.
+pub fn cools_until(refused_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    refused_at.map(|at| at + COOL_DOWN).filter(|end| *end > now)
+}
+
+/// The wait after this many failures in a row, of which `jittered` is the draw.
+pub fn wait_after(failures: u32, jittered: Duration) -> Duration {
+    if failures >= COOLS_FROM {
+        jittered.max(COOL_DOWN)
+    } else {
+        jittered
+    }
+}
+
 /// May a claim begun at `begun` still be sent at `now` (both monotonic, suspend included; clause 2)?
 pub fn may_send(begun: Duration, now: Duration, timings: &Timings) -> bool {
     now.saturating_sub(begun) <= timings.send_window()
@@ -345,6 +369,69 @@ pub fn close(ended: Ended, class: Class, was_in_doubt: bool) -> Closing {
             dead: None,
             counts_failure: true,
         },
+    }
+}
+
+/// The cool-down of a grant whose client the provider refused. Repairing the auth config ends it.
+const OPERATOR_WAIT: Duration = Backoff::REFRESH.cap;
+
+/// An end without a successor, for [`Closed::next`].
+#[derive(Clone, Copy, Debug)]
+pub struct Closed<'a> {
+    /// The grant as it was claimed.
+    pub grant: &'a GrantView,
+    /// From when the grace of its generation counts.
+    pub first_claim_at: Timestamp,
+    /// What [`close`] decided.
+    pub closing: Closing,
+    /// What the refusal meant.
+    pub class: Class,
+    /// The draw of [`Backoff::REFRESH`] for [`Closed::failures`].
+    pub jittered: Duration,
+}
+
+impl Closed<'_> {
+    /// Failures in a row from now on.
+    pub fn failures(&self) -> u32 {
+        self.grant.failures + u32::from(self.closing.counts_failure)
+    }
+
+    /// The cool-down that begins, and when the grant is due next; it is not if it is dead.
+    pub fn next(
+        &self,
+        rules: &RotationRules,
+        timings: &Timings,
+        now: Timestamp,
+    ) -> (Option<Timestamp>, Option<Timestamp>) {
+        let closing = self.closing;
+        if closing.dead.is_some() {
+            return (None, None);
+        }
+        let retry_at = match self.class {
+            _ if !closing.counts_failure => None,
+            Class::RateLimited(until) => Some(until),
+            Class::Operator => Some(now + OPERATOR_WAIT),
+            Class::Permanent | Class::Transient => {
+                Some(now + wait_after(self.failures(), self.jittered))
+            }
+        };
+        if !closing.in_doubt {
+            return (retry_at, Some(retry_at.unwrap_or(now)));
+        }
+        let after = GrantView {
+            open: None,
+            in_doubt: true,
+            closed_at: if closing.closed_in_doubt {
+                Some(now)
+            } else {
+                self.grant.closed_at
+            },
+            first_claim_at: Some(self.first_claim_at),
+            retry_at,
+            failures: self.failures(),
+            ..*self.grant
+        };
+        (retry_at, Some(due_in_doubt(&after, rules, timings, now)))
     }
 }
 

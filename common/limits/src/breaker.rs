@@ -110,16 +110,25 @@ impl Breaker {
         }
     }
 
+    /// How long it lets nothing through, if it does not.
+    pub fn wait(&self, now: Duration) -> Option<Duration> {
+        match self.state {
+            State::Closed => None,
+            State::Open { until } | State::HalfOpen { probe_until: until } => {
+                (now < until).then(|| until.saturating_sub(now))
+            }
+        }
+    }
+
     /// May a call go out at `now`?
     pub fn admit(&mut self, now: Duration) -> Admission {
-        match self.state {
-            State::Closed => {}
-            State::Open { until } | State::HalfOpen { probe_until: until } if now < until => {
-                return Admission::Refused(until.saturating_sub(now));
-            }
-            State::Open { .. } | State::HalfOpen { .. } => self.enter(State::HalfOpen {
+        if let Some(wait) = self.wait(now) {
+            return Admission::Refused(wait);
+        }
+        if !matches!(self.state, State::Closed) {
+            self.enter(State::HalfOpen {
                 probe_until: now + self.rules.probe_for,
-            }),
+            });
         }
         Admission::Granted(Ticket { spell: self.spell })
     }

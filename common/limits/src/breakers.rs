@@ -48,6 +48,11 @@ impl Breakers {
         }
     }
 
+    /// How long nothing goes out, if nothing does. Takes no probe and makes no breaker.
+    pub fn peek(&self, key: &BreakerKey, now: Duration) -> Option<Duration> {
+        self.kept().of.get(key)?.wait(now)
+    }
+
     /// May a call go out at `now`?
     pub fn admit(&self, key: &BreakerKey, now: Duration) -> Admission {
         let mut kept = self.kept();
@@ -121,6 +126,13 @@ mod tests {
             breakers.admit(&key("hangs", 1), at(1)),
             Admission::Refused(_)
         ));
+        assert!(breakers.peek(&key("hangs", 1), at(1)).is_some());
+        assert_eq!(
+            breakers.peek(&key("hangs", 1), at(10)),
+            None,
+            "a probe may go"
+        );
+        assert_eq!(breakers.peek(&key("unheard of", 1), at(1)), None);
         for other in [key("hangs", 2), key("works", 1)] {
             assert!(matches!(
                 breakers.admit(&other, at(1)),

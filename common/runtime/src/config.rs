@@ -11,7 +11,7 @@ use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
-use latchkey_domain::{plan::Plan, refresh::Timings};
+use latchkey_domain::{pacing::Budgets, plan::Plan, refresh::Timings};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use url::Url;
@@ -191,9 +191,19 @@ pub struct Refresh {
     pub concurrency: usize,
     #[serde(rename = "tick_ms", deserialize_with = "millis")]
     pub tick: Duration,
+    pub provider_per_second: u32,
+    pub auth_config_per_second: u32,
 }
 
 impl Refresh {
+    /// The budgets of background refreshes.
+    pub fn budgets(&self) -> Budgets {
+        Budgets {
+            provider: self.provider_per_second,
+            auth_config: self.auth_config_per_second,
+        }
+    }
+
     /// The times as the protocol's decisions take them.
     pub fn timings(&self) -> Timings {
         Timings {
@@ -246,6 +256,8 @@ pub struct Retention {
     pub sessions: Duration,
     #[serde(rename = "receipts_ms", deserialize_with = "millis")]
     pub receipts: Duration,
+    #[serde(rename = "refreshes_ms", deserialize_with = "millis")]
+    pub refreshes: Duration,
 }
 
 impl Config {

@@ -77,9 +77,13 @@ impl Context {
     ) -> Result<Self, StartError> {
         let metrics = Metrics::new();
         let catalog = Catalog::load(config.catalog_dir.as_deref()).map_err(StartError::Catalog)?;
-        let http = sender("egress_allow", &config.egress_allow)?;
+        let http = sender(
+            "egress_allow",
+            &config.egress_allow,
+            config.refresh.concurrency,
+        )?;
         let allow = &config.callbacks.egress_allow;
-        let callback_http = sender("callbacks.egress_allow", allow)?;
+        let callback_http = sender("callbacks.egress_allow", allow, 0)?;
         let ring = key_ring(&config, &*entropy)?;
         let engine = Engine::open(&config, &clock, &*entropy, &metrics).await?;
         let Engine {
@@ -155,8 +159,13 @@ pub fn key_file(config: &Config) -> PathBuf {
         .unwrap_or_else(|| config.data_dir.join("key"))
 }
 
-/// A sender that reaches public addresses and those of the list that the setting `name` holds.
-fn sender(name: &'static str, allow: &[String]) -> Result<ProviderHttp, StartError> {
+/// A sender that reaches public addresses and those of the list that the setting `name` holds, made for this
+/// many requests at once to one host.
+fn sender(
+    name: &'static str,
+    allow: &[String],
+    at_once: usize,
+) -> Result<ProviderHttp, StartError> {
     let block = |text: &String| {
         text.parse::<Cidr>()
             .map_err(|error| crate::ConfigError::Invalid {
@@ -165,5 +174,11 @@ fn sender(name: &'static str, allow: &[String]) -> Result<ProviderHttp, StartErr
             })
     };
     let allow = allow.iter().map(block).collect::<Result<_, _>>()?;
-    ProviderHttp::new(HttpLimits::default(), Egress::new(allow)).map_err(StartError::Http)
+    // Connections beyond those kept would be opened anew for each request.
+    let defaults = HttpLimits::default();
+    let limits = HttpLimits {
+        idle_per_host: defaults.idle_per_host.max(at_once),
+        ..defaults
+    };
+    ProviderHttp::new(limits, Egress::new(allow)).map_err(StartError::Http)
 }

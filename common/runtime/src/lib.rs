@@ -11,6 +11,7 @@ pub mod engine;
 pub mod error;
 pub mod fleet;
 pub mod listen;
+pub mod revocation;
 pub mod sealer;
 pub mod stopper;
 
@@ -18,5 +19,6 @@ pub use config::{Config, ConfigError, Role};
 pub use context::Context;
 pub use data_dir::{DataDir, RunFile};
 pub use error::StartError;
+pub use revocation::revocation;
 pub use sealer::{SealError, Sealer};
 pub use stopper::Stopper;

@@ -171,6 +171,22 @@ impl Store {
         Ok(changed > 0)
     }
 
+    /// Takes the right to try out a config that its provider refused, if nobody did since it was read;
+    /// `false` if it is not paused for that.
+    pub async fn take_probe(&self, read: &AuthConfigRow, now: Timestamp) -> Result<bool> {
+        let changed = Sql::new(
+            "UPDATE auth_configs SET updated_at = $1 WHERE partner_id = $2 AND id = $3 \
+             AND status = 'paused' AND status_reason IS NOT NULL AND updated_at = $4",
+        )
+        .bind(&now)
+        .bind(&read.partner_id)
+        .bind(&read.id)
+        .bind(&read.updated_at)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
+    }
+
     /// Changes a config and returns it; a conflict when its credentials changed since they were read.
     pub async fn update_auth_config(
         &self,

@@ -33,6 +33,8 @@ pub struct NewConnection {
     pub refreshable: bool,
     /// How it is listed.
     pub listing: Listing,
+    /// When the refresh token ends, if that is known.
+    pub dies_at: Option<Timestamp>,
     /// The session that led here; it is `completed` in the same transaction.
     pub session_id: Option<SessionId>,
     /// The job that did it; it ends in the same transaction.
@@ -192,7 +194,23 @@ async fn insert_new(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> {
         .run(&mut *tx)
         .await
         .map_err(|error| error.or_conflict("this connection was made meanwhile"))?;
-    let grant = GrantRow {
+    let grant = first_grant(new);
+    Sql::insert(&grant).run(&mut *tx).await?;
+    Sql::insert(&GrantSecret {
+        grant_id: new.grant_id,
+        partner_id: connection.partner_id,
+        version: new.version,
+        sealed: new.sealed.clone(),
+    })
+    .run(&mut *tx)
+    .await?;
+    Ok(())
+}
+
+/// The narrow row of a grant that was not there.
+pub(crate) fn first_grant(new: &NewConnection) -> GrantRow {
+    let connection = &new.connection;
+    GrantRow {
         id: new.grant_id,
         partner_id: connection.partner_id,
         connection_id: connection.id,
@@ -223,17 +241,9 @@ async fn insert_new(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> {
         wake_at: new.due_at,
         created_at: new.now,
         updated_at: new.now,
-    };
-    Sql::insert(&grant).run(&mut *tx).await?;
-    Sql::insert(&GrantSecret {
-        grant_id: new.grant_id,
-        partner_id: connection.partner_id,
-        version: new.version,
-        sealed: new.sealed.clone(),
-    })
-    .run(&mut *tx)
-    .await?;
-    Ok(())
+        dies_at: new.dies_at,
+        refused_at: None,
+    }
 }
 
 /// Connecting again: the same connection and grant, with a new generation.
@@ -257,8 +267,8 @@ async fn update_old(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> {
          attempt = NULL, holder = NULL, lease_until = NULL, sweeps = 0, swept_at = NULL, \
          in_doubt = 0, closed_at = NULL, first_claim_at = NULL, retry_at = NULL, failures = 0, \
          last_failure = NULL, refreshable = $1, issued_at = $2, expires_at = $3, due_at = $4, \
-         wake_at = $4, updated_at = $5 \
-         WHERE partner_id = $6 AND id = $7 AND connection_id = $8 AND version = $9 \
+         wake_at = $4, updated_at = $5, dies_at = $6, refused_at = NULL \
+         WHERE partner_id = $7 AND id = $8 AND connection_id = $9 AND version = $10 \
          AND state IN ('active', 'needs_reauth')",
     )
     .bind(&new.refreshable)
@@ -266,6 +276,7 @@ async fn update_old(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> {
     .bind(&new.expires_at)
     .bind(&new.due_at)
     .bind(&new.now)
+    .bind(&new.dies_at)
     .bind(&row.partner_id)
     .bind(&new.grant_id)
     .bind(&row.id)

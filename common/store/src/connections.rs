@@ -200,15 +200,19 @@ impl Store {
     }
 
     /// Whether another living connection holds a grant of the same provider account under the same OAuth
-    /// client. Of all partners, because a shared client's grants at one account die together.
+    /// client. Of all partners, because a shared client's grants at one account die together. Where the
+    /// provider does not say who connected, only the same end user's connections can be told to be siblings.
     pub async fn has_living_sibling(&self, of: &ConnectionRow) -> Result<bool> {
         let others: i64 = Sql::new(
             "SELECT COUNT(*) FROM connections WHERE auth_config_id = $1 AND identity = $2 \
-             AND id <> $3 AND revoked_at IS NULL",
+             AND id <> $3 AND revoked_at IS NULL \
+             AND (identity <> '' OR (partner_id = $4 AND account_id = $5))",
         )
         .bind(&of.auth_config_id)
         .text(&of.identity)
         .bind(&of.id)
+        .bind(&of.partner_id)
+        .bind(&of.account_id)
         .scalar(&self.engine.read)
         .await?;
         Ok(others > 0)

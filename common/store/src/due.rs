@@ -3,13 +3,21 @@
 
 use std::time::Duration;
 
-use latchkey_domain::{AuthConfigId, Timestamp};
+use latchkey_domain::{
+    AuthConfigId, Timestamp,
+    pacing::{HORIZONS, urgency},
+};
+use sqlx::any::AnyRow;
 
 use crate::{
     GrantKey, GrantRow, Result, Store,
     fair::{self, Waiting},
-    sql::{Sql, columns},
+    sql::{Sql, column, columns, with_values},
 };
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Grants changed by one statement.
+const MOST_AT_ONCE: usize = 500;
 
 /// A grant that the scheduler sends to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,15 +104,7 @@ impl Store {
             }));
         }
         self.engine.commit(tx).await?;
-        // What never ends by itself is the least urgent.
-        due.sort_by_key(|due| {
-            (
-                due.expires_at.is_none(),
-                due.expires_at,
-                due.due_at,
-                due.grant,
-            )
-        });
+        due.sort_by_key(|due| (urgency(due.expires_at, due.due_at), due.grant));
         Ok(due)
     }
 
@@ -142,6 +142,88 @@ impl Store {
         .run(&self.engine.write)
         .await?;
         Ok(changed > 0)
+    }
+
+    /// Gives grants that were just taken times of their own, as far as they still carry the mark that taking
+    /// them set.
+    pub async fn put_off_grants(
+        &self,
+        later: &[(GrantKey, Timestamp)],
+        mark: Timestamp,
+    ) -> Result<()> {
+        let mut later: Vec<&(GrantKey, Timestamp)> = later.iter().collect();
+        later.sort_by_key(|(grant, _)| *grant);
+        for part in later.chunks(MOST_AT_ONCE) {
+            with_values(
+                self.engine.marks(),
+                &["partner_id", "id", "at", "mark"],
+                part,
+                |sql, (grant, at)| {
+                    sql.add(&grant.partner_id);
+                    sql.add(&grant.id);
+                    sql.add(at);
+                    sql.add(&mark);
+                },
+            )
+            .push(
+                "UPDATE grants SET wake_at = v.at FROM v WHERE grants.partner_id = v.partner_id \
+                 AND grants.id = v.id AND grants.wake_at = v.mark",
+            )
+            .run(&self.engine.write)
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// How many grants of each provider are due within each of [`HORIZONS`], for beginning a backlog ahead.
+    pub async fn due_within(&self, now: Timestamp) -> Result<Vec<(String, [u64; HORIZONS.len()])>> {
+        let counts: Vec<String> = (1..=HORIZONS.len())
+            .map(|n| format!("CAST(SUM(CASE WHEN wake_at <= ${n} THEN 1 ELSE 0 END) AS BIGINT)"))
+            .collect();
+        let mut sql = Sql::new(format!(
+            "SELECT provider, {} FROM grants WHERE wake_at IS NOT NULL AND wake_at <= ${} \
+             GROUP BY provider",
+            counts.join(", "),
+            HORIZONS.len()
+        ));
+        for minutes in HORIZONS {
+            sql = sql.bind(&(now + MINUTE * minutes));
+        }
+        let rows = sql.rows(&self.engine.read).await?;
+        let read = |row: &AnyRow| {
+            let mut within = [0; HORIZONS.len()];
+            for (at, count) in within.iter_mut().enumerate() {
+                *count = column(row, at + 1)?;
+            }
+            Ok((column(row, 0)?, within))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Makes up to `limit` of a provider's coming refreshes due now, the next ones first; how many. Those
+    /// that failed or are in doubt keep their own times.
+    pub async fn pull_ahead(
+        &self,
+        provider: &str,
+        now: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<u64> {
+        let coming = self.engine.pick(
+            "SELECT partner_id, id FROM grants WHERE wake_at > $1 AND wake_at <= $2 \
+             AND provider = $3 AND state = 'active' AND attempt IS NULL AND in_doubt = 0 \
+             AND failures = 0 AND due_at > $1 ORDER BY wake_at LIMIT $4",
+        );
+        Sql::new(format!(
+            "{coming}UPDATE grants SET wake_at = $1, due_at = $1 FROM picked \
+             WHERE grants.partner_id = picked.partner_id AND grants.id = picked.id"
+        ))
+        .bind(&now)
+        .bind(&until)
+        .text(provider)
+        .bind(&limit)
+        .run(&self.engine.write)
+        .await
     }
 
     /// Ends the cool-down of an auth config's grants, after it was repaired; returns how many.

@@ -86,6 +86,10 @@ record! {
         pub created_at: Timestamp,
         /// When it last changed.
         pub updated_at: Timestamp,
+        /// When it dies if nobody acts: the end of its refresh token, if one is known.
+        pub dies_at: Option<Timestamp>,
+        /// When a call was refused with 401 although its token had just been renewed for a 401.
+        pub refused_at: Option<Timestamp>,
     }
 }
 
@@ -192,6 +196,10 @@ pub struct Landing {
     pub due_at: Option<Timestamp>,
     /// Whether there is a refresh token to go on with.
     pub refreshable: bool,
+    /// When the refresh token ends, if that is known.
+    pub dies_at: Option<Timestamp>,
+    /// From the claim to the answer; none if it was landed from a journal.
+    pub took: Option<Duration>,
     /// Now.
     pub now: Timestamp,
 }
@@ -227,6 +235,10 @@ pub struct CloseAttempt {
     pub failures: u32,
     /// What partners may see of the failure.
     pub last_failure: Option<String>,
+    /// How it ended, for the history.
+    pub outcome: &'static str,
+    /// From the claim to its end; none if its process died.
+    pub took: Option<Duration>,
     /// When it is due next; none if it is dead.
     pub due_at: Option<Timestamp>,
     /// Now.
@@ -328,6 +340,21 @@ impl Store {
         .run(&self.engine.write)
         .await?;
         Ok(changed > 0)
+    }
+
+    /// A call was refused although the generation it used had just been fetched because of a refusal: new
+    /// tokens do not mend that.
+    pub async fn note_refusal(&self, grant: GrantKey, version: i64, now: Timestamp) -> Result<()> {
+        Sql::new(
+            "UPDATE grants SET refused_at = $1 WHERE partner_id = $2 AND id = $3 AND version = $4",
+        )
+        .bind(&now)
+        .bind(&grant.partner_id)
+        .bind(&grant.id)
+        .bind(&version)
+        .run(&self.engine.write)
+        .await
+        .map(drop)
     }
 
     /// After the revocation has its receipt: deletes the sealed tokens and ends the grant as `revoked`,

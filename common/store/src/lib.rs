@@ -36,10 +36,12 @@ mod links;
 mod listing;
 mod migrations;
 mod offers;
+mod outlook;
 mod partners;
 #[cfg(any(test, feature = "conformance"))]
 pub mod postgres_server;
 mod quotas;
+mod refresh_history;
 mod sessions;
 mod sql;
 mod store;
@@ -76,8 +78,10 @@ pub use listing::{
     ListingPage, Standing,
 };
 pub use offers::{OfferRow, OfferedConfig, Scheme};
+pub use outlook::Outlook;
 pub use partners::{Confirmation, PartnerChange, PartnerRow};
 pub use quotas::{QUOTA_BLOCK, QuotaBlock};
+pub use refresh_history::RefreshRow;
 pub use sessions::{AfterCode, BeginAuthorizing, SessionRow, TakeCode};
 pub use store::{Schema, Store, StoreConfig};
 pub use usage::{COMMIT_WATERMARK, Granularity, RollUp, UsageLine};

@@ -21,6 +21,11 @@ use crate::labels::{Bounded, HttpStatus, JobEnd, RefreshOutcome, TaskEnd, Thrott
 const QUICK: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
+/// Buckets of refreshes, fine enough to read percentiles of: from 1 ms to a minute.
+const FINE: &[f64] = &[
+    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1,
+    0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
 /// Buckets of waits, which a backlog stretches to hours.
 const WAITS: &[f64] = &[
     0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0,
@@ -74,8 +79,16 @@ metrics! {
         "Attempts at refreshing a grant, by how they ended";
     refresh_lead: HistogramVec = "latchkey_refresh_lead_seconds" ["provider"] LEADS,
         "How long the access token still had to live when its successor landed";
+    refresh_seconds: HistogramVec = "latchkey_refresh_seconds" ["provider"] FINE,
+        "From the claim of a grant to its successor in the store";
     refresh_missed: IntCounterVec = "latchkey_refresh_missed_total" ["provider"],
         "Successors that landed only after the access token had ended";
+    refresh_budget: GaugeVec = "latchkey_refresh_budget_used_ratio" ["provider"],
+        "How much of its refresh budget a provider used in the scheduler's last tick, 1 being all";
+    grants_due: IntGauge = "latchkey_grants_due_undispatched" [],
+        "Grants that are due and that no worker has, as of the last sweep";
+    paused: IntCounterVec = "latchkey_auth_configs_paused_total" ["provider"],
+        "OAuth clients that were paused because their provider refused them; each wants its operator";
     in_doubt: IntGauge = "latchkey_grants_in_doubt" [],
         "Grants whose last refresh has no known outcome";
     needs_reauth: IntCounterVec = "latchkey_needs_reauth_total" ["provider", "reason"],
@@ -92,6 +105,8 @@ metrics! {
         "Rows written by one commit of the group writer";
     commit_seconds: Histogram = "latchkey_store_commit_seconds" [] QUICK,
         "How long one commit of the group writer took";
+    journal_bytes: IntGauge = "latchkey_journal_bytes" [],
+        "Bytes of the provider answers in the local journal that the store has not passed yet";
     journal_entries: IntGauge = "latchkey_journal_entries" [],
         "Provider answers in the local journal that the store has not passed yet";
     breakers: IntGaugeVec = "latchkey_breakers_not_closed" ["provider"],
@@ -185,6 +200,12 @@ impl Metrics {
             .inc();
     }
 
+    /// How long a refresh took, from its claim to its successor in the store.
+    pub fn refresh_took(&self, provider: &str, took: Duration) {
+        let provider = self.bounded.value("provider", provider);
+        observe(&self.all.refresh_seconds, provider, took);
+    }
+
     /// A grant's new tokens landed. `lead` is what its access token still had to live, or `None` when it
     /// had ended: a miss.
     pub fn refresh_landed(&self, provider: &str, lead: Option<Duration>) {
@@ -193,6 +214,26 @@ impl Metrics {
             Some(lead) => observe(&self.all.refresh_lead, provider, lead),
             None => self.all.refresh_missed.with_label_values(&[provider]).inc(),
         }
+    }
+
+    /// How much of its budget a provider used in one tick of the scheduler.
+    pub fn refresh_budget(&self, provider: &str, used: f64) {
+        let provider = self.bounded.value("provider", provider);
+        self.all
+            .refresh_budget
+            .with_label_values(&[provider])
+            .set(used);
+    }
+
+    /// How many grants are due and with no worker.
+    pub fn grants_due(&self, grants: u64) {
+        self.all.grants_due.set(signed(grants));
+    }
+
+    /// An auth config was paused: its provider refused it.
+    pub fn auth_config_paused(&self, provider: &str) {
+        let provider = self.bounded.value("provider", provider);
+        self.all.paused.with_label_values(&[provider]).inc();
     }
 
     /// How many grants are in doubt now.
@@ -243,9 +284,10 @@ impl Metrics {
         self.all.commit_seconds.observe(took.as_secs_f64());
     }
 
-    /// How many entries the local journal holds now.
-    pub fn journal_entries(&self, entries: u64) {
+    /// How many entries the local journal holds now, and their bytes.
+    pub fn journal(&self, entries: u64, bytes: u64) {
         self.all.journal_entries.set(signed(entries));
+        self.all.journal_bytes.set(signed(bytes));
     }
 
     /// How many breakers of a provider are not closed now.

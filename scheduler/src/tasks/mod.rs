@@ -1,6 +1,7 @@
 //! Every scheduled task: one file and one line here each.
 
 mod expire_sessions;
+mod refresh_ahead;
 mod refresh_due;
 mod release_waiting;
 mod requeue_stuck;
@@ -17,9 +18,10 @@ const BATCH: u32 = 500;
 const MAX_BATCHES: u32 = 40;
 
 /// All tasks.
-pub(crate) const fn all() -> [Entry; 7] {
+pub(crate) const fn all() -> [Entry; 8] {
     [
         entry::<refresh_due::RefreshDue>(),
+        entry::<refresh_ahead::RefreshAhead>(),
         entry::<sweep_attempts::SweepAttempts>(),
         entry::<release_waiting::ReleaseWaiting>(),
         entry::<requeue_stuck::RequeueStuck>(),

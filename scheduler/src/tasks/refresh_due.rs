@@ -2,7 +2,9 @@
 //! marked until its batch must have run, so that the next tick does not send it again; the mark never blocks
 //! a claim, and a batch that is lost is sent again when it ends.
 
-use latchkey_domain::JobId;
+use std::time::Duration;
+
+use latchkey_domain::{JobId, Timestamp, pacing::Pacer};
 use latchkey_jobs::{Job, PushError, Urgency, kinds::RefreshGrants};
 use latchkey_runtime::{Config, Context};
 use latchkey_store::{DueGrant, StoreError};
@@ -35,6 +37,8 @@ pub(crate) struct Status {
     batches: u64,
     /// Whether it stopped because the queue held enough.
     queue_full: bool,
+    /// Grants over a budget, which were given times of their own.
+    put_off: u64,
 }
 
 impl Task for RefreshDue {
@@ -57,6 +61,7 @@ impl Task for RefreshDue {
         let batch = ctx.config.refresh.batch;
         let marked_for = ctx.config.refresh.lease.mul_f64(MARKED_LEASES);
         let mut status = Status::default();
+        let mut pacer = pacer(ctx).await?;
         while !ctx.stopper.is_draining() {
             let room = room(ctx).await.min(AT_ONCE);
             if room == 0 {
@@ -65,10 +70,10 @@ impl Task for RefreshDue {
             }
             let now = ctx.store.db_now().await?;
             let limit = u32::try_from(room * batch).unwrap_or(u32::MAX);
-            let due = ctx
-                .store
-                .take_due_grants(now, now + marked_for, limit)
-                .await?;
+            let mark = now + marked_for;
+            let due = ctx.store.take_due_grants(now, mark, limit).await?;
+            let is_all = due.len() < room * batch;
+            let due = within_budget(ctx, due, now, mark, &mut pacer, &mut status).await?;
             for part in due.chunks(batch) {
                 if !push(ctx, part).await {
                     status.queue_full = true;
@@ -77,12 +82,49 @@ impl Task for RefreshDue {
                 status.grants += part.len() as u64;
                 status.batches += 1;
             }
-            if due.len() < room * batch {
+            if is_all {
                 break;
             }
         }
+        for (provider, used) in pacer.used() {
+            ctx.metrics.refresh_budget(provider, used);
+        }
         Ok(status)
     }
+}
+
+/// The budgets of this tick.
+async fn pacer(ctx: &Context) -> Result<Pacer, StoreError> {
+    let (refresh, now) = (&ctx.config.refresh, ctx.store.db_now().await?);
+    let period = refresh.tick.max(Duration::from_millis(1));
+    let micros = i64::try_from(period.as_micros()).unwrap_or(i64::MAX);
+    let tick = u64::try_from(now.as_micros() / micros).unwrap_or(0);
+    Ok(Pacer::new(refresh.budgets(), period, tick))
+}
+
+/// Those that may go out in this tick, the most urgent; the others get times of their own.
+async fn within_budget(
+    ctx: &Context,
+    due: Vec<DueGrant>,
+    now: Timestamp,
+    mark: Timestamp,
+    pacer: &mut Pacer,
+    status: &mut Status,
+) -> Result<Vec<DueGrant>, StoreError> {
+    let mut later = Vec::new();
+    let mut first = Vec::with_capacity(due.len());
+    for grant in due {
+        match pacer.admit(&grant.provider, grant.auth_config_id) {
+            Ok(()) => first.push(grant),
+            Err(wait) => {
+                ctx.metrics.throttled(ThrottleScope::Provider);
+                later.push((grant.grant, now + wait));
+            }
+        }
+    }
+    status.put_off += later.len() as u64;
+    ctx.store.put_off_grants(&later, mark).await?;
+    Ok(first)
 }
 
 /// How many batches the queue may still take.

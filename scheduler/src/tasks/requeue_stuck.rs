@@ -17,10 +17,10 @@ use latchkey_domain::{
 };
 use latchkey_jobs::{
     Job, JobKind, PushError, Urgency,
-    kinds::{self, ProviderCall, RefreshGrants, RevokeGrant},
+    kinds::{self, ProviderCall, RefreshGrants},
 };
-use latchkey_runtime::{Config, Context};
-use latchkey_store::{CallRow, FinishCall, GrantRow, JobRef, JobRow, StoreError};
+use latchkey_runtime::{Config, Context, revocation};
+use latchkey_store::{CallRow, FinishCall, GrantRow, JobRef, StoreError};
 use latchkey_telemetry::{Chain, ThrottleScope};
 use serde::Serialize;
 
@@ -37,8 +37,6 @@ const AGAIN_AFTER: Duration = Duration::from_secs(120);
 const RECEIPT_ROOM: Duration = Duration::from_secs(60);
 /// A disconnected grant that is not revoked after this has lost its job, or the job is at its retries.
 const REVOKE_AGAIN_AFTER: Duration = Duration::from_secs(600);
-/// How long a finished revocation is kept: as long as a partner's own.
-const REVOCATION_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// See the module.
 pub(crate) struct RequeueStuck;
@@ -218,8 +216,9 @@ async fn revoke_again(ctx: &Context, now: Timestamp) -> Result<u64, StoreError> 
         if grant.updated_at > late {
             break;
         }
-        if let Some(job) = revocation(&grant, now)
-            && ctx.store.insert_job(job).await?
+        if let Some(id) = revocation_id(&grant)
+            && let Ok((_, row)) = revocation(id, &grant, now)
+            && ctx.store.insert_job(row).await?
         {
             asked += 1;
         }
@@ -227,49 +226,12 @@ async fn revoke_again(ctx: &Context, now: Timestamp) -> Result<u64, StoreError> 
     Ok(asked)
 }
 
-fn revocation(grant: &GrantRow, now: Timestamp) -> Option<JobRow> {
-    let kind = RevokeGrant {
-        grant: grant.id,
-        connection: grant.connection_id,
-    };
+/// The same id for the same version of a grant.
+fn revocation_id(grant: &GrantRow) -> Option<JobId> {
     let bits = grant.id.as_u128();
     let low = u64::try_from(bits & u128::from(u64::MAX)).ok()?;
     let low = entropy::mix(low ^ grant.version.unsigned_abs());
-    let id = JobId::from_u128((bits >> 64 << 64) | u128::from(low));
-    let job = Job::new(id, grant.partner_id, &kind, now).ok()?;
-    Some(JobRow {
-        id,
-        partner_id: grant.partner_id,
-        kind: RevokeGrant::KIND.to_owned(),
-        urgency: RevokeGrant::URGENCY.as_str().to_owned(),
-        state: JobState::Queued,
-        visible: false,
-        account_id: Some(grant.account_id),
-        provider: Some(grant.provider.clone()),
-        service: None,
-        action: None,
-        payload: job.payload,
-        sealed: None,
-        result: None,
-        error_code: None,
-        error: None,
-        attempts: 0,
-        run_at: now,
-        wake_at: Some(now),
-        dispatched_at: None,
-        claim: None,
-        lease_until: None,
-        deadline_at: None,
-        request_id: None,
-        created_at: now,
-        started_at: None,
-        completed_at: None,
-        expires_at: Some(now + REVOCATION_KEPT),
-        then_job: None,
-        history: None,
-        lost: 0,
-        forgiven: 0,
-    })
+    Some(JobId::from_u128((bits >> 64 << 64) | u128::from(low)))
 }
 
 /// Shows how much waits, by kind: in rows, and for batches of grants, which have none, in their queue.

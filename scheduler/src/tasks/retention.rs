@@ -1,5 +1,5 @@
 //! Deletes what has been kept for as long as the settings say: results of jobs, used idempotency keys, ended
-//! connect sessions, and receipts whose sums are in the roll-ups. The audit log stays.
+//! connect sessions, the history of refreshes, and receipts whose sums are in the roll-ups. The audit log stays.
 
 use latchkey_runtime::{Config, Context};
 use latchkey_store::StoreError;
@@ -27,6 +27,8 @@ pub(crate) struct Status {
     auth_configs: u64,
     /// Receipts.
     receipts: u64,
+    /// The history of refreshes.
+    refreshes: u64,
 }
 
 impl Task for Retention {
@@ -42,12 +44,14 @@ impl Task for Retention {
         let now = store.db_now().await?;
         let receipts_until = now.minus(keep.receipts);
         let sessions_until = now.minus(keep.sessions);
+        let refreshes_until = now.minus(keep.refreshes);
         Ok(Status {
             jobs: in_batches(|| store.delete_expired_jobs(now, BATCH)).await?,
             idempotency_keys: in_batches(|| store.expire_idempotency(now, BATCH)).await?,
             receipts: in_batches(|| store.delete_old_receipts(receipts_until, BATCH)).await?,
             sessions: in_batches(|| store.delete_old_sessions(sessions_until, BATCH)).await?,
             auth_configs: in_batches(|| store.purge_auth_configs(BATCH)).await?,
+            refreshes: in_batches(|| store.delete_old_refreshes(refreshes_until, BATCH)).await?,
         })
     }
 }

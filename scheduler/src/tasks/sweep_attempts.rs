@@ -10,6 +10,7 @@ use latchkey_domain::{
 };
 use latchkey_runtime::{Config, Context};
 use latchkey_store::{CloseAttempt, GrantRow, StoreError};
+use latchkey_telemetry::RefreshOutcome;
 use serde::Serialize;
 
 use super::{BATCH, MAX_BATCHES};
@@ -70,6 +71,7 @@ impl Task for SweepAttempts {
         }
         status.in_doubt = ctx.store.count_in_doubt().await?;
         ctx.metrics.in_doubt(status.in_doubt);
+        ctx.metrics.grants_due(ctx.store.count_due(now).await?);
         Ok(status)
     }
 }
@@ -87,6 +89,8 @@ async fn close(ctx: &Context, row: &GrantRow, now: Timestamp) -> Result<(), Stor
         retry_at: None,
         failures: row.failures,
         last_failure: Some("its worker never came back".to_owned()),
+        outcome: RefreshOutcome::InDoubt.as_str(),
+        took: None,
         due_at: None,
         now,
     };

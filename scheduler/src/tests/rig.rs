@@ -128,6 +128,7 @@ impl Rig {
             due_at: Some(due),
             refreshable: true,
             listing: Listing::default(),
+            dies_at: None,
             session_id: None,
             job: None,
             now,

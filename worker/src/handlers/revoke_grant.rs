@@ -21,7 +21,7 @@ use latchkey_oauth::{
 };
 use latchkey_runtime::{Context, SealError};
 use latchkey_store::{CloseAttempt, GrantKey, GrantRow, GrantSecret, JsonMap, StoreError};
-use latchkey_telemetry::Chain;
+use latchkey_telemetry::{Chain, RefreshOutcome};
 use secrecy::ExposeSecret;
 
 use crate::{
@@ -215,6 +215,8 @@ impl<'a> Revocation<'a> {
             retry_at: None,
             failures: row.failures,
             last_failure: row.last_failure.clone(),
+            outcome: RefreshOutcome::InDoubt.as_str(),
+            took: None,
             due_at: None,
             now,
         };

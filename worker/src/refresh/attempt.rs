@@ -1,11 +1,12 @@
 //! One attempt at refreshing a grant, from the claim to its end (`architecture.md` §6, steps 1 to 4). It runs
 //! as a task of its own to its end, whoever stops waiting for it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use latchkey_domain::{
-    AttemptId, Timestamp,
-    refresh::{ClaimDecision, Class, Ended, Need, RotationRules, may_send},
+    AttemptId, Clock, Timestamp,
+    refresh::{ClaimDecision, Class, Ended, RotationRules, may_send},
+    states::AuthConfigStatus,
 };
 use latchkey_oauth::{
     HttpAnswer, HttpError, HttpRequest, OauthSpec, Template, TokenError,
@@ -14,13 +15,14 @@ use latchkey_oauth::{
     template::Source,
 };
 use latchkey_store::{GrantClaim, GrantRow, JsonMap, LoadedGrant, StoreError};
-use latchkey_telemetry::{Chain, RefreshOutcome};
+use latchkey_telemetry::{Chain, RefreshOutcome, ThrottleScope};
 
 use super::{
     closing::{Closed, Failure},
     fault,
+    health::Path,
     moment::Moment,
-    protocol::{Blocked, Protocol},
+    protocol::{Blocked, Protocol, Wish},
     refresher::{COME_BACK, FreshToken, NotFresh},
 };
 use crate::client::OauthClient;
@@ -89,6 +91,8 @@ pub(super) struct Claimed {
     pub(super) doubt: bool,
     /// From when the grace counts.
     pub(super) first_claim_at: Timestamp,
+    /// The monotonic time before the claim was written; none if a process that died wrote it.
+    pub(super) begun: Option<Duration>,
     pub(super) moment: Moment,
 }
 
@@ -97,15 +101,25 @@ pub(super) struct Prepared {
     pub(super) client: Arc<OauthClient>,
     pub(super) current: FreshToken,
     pub(super) request: HttpRequest,
+    /// The breakers it passes.
+    pub(super) path: Path,
+}
+
+impl Claimed {
+    /// How long the attempt has taken so far.
+    pub(super) fn took(&self, clock: &dyn Clock) -> Option<Duration> {
+        let begun = self.begun?;
+        Some(clock.monotonic().saturating_sub(begun))
+    }
 }
 
 impl Protocol {
     /// Runs one attempt.
-    pub(super) async fn attempt(&self, loaded: LoadedGrant, need: Need, moment: Moment) -> End {
-        let Some(_slot) = self.slot(need).await else {
+    pub(super) async fn attempt(&self, loaded: LoadedGrant, wish: Wish, moment: Moment) -> End {
+        let Some(_slot) = self.slot(wish.need).await else {
             return End::NoSlot;
         };
-        match self.claim(loaded, need, moment).await {
+        match self.claim(loaded, wish, moment).await {
             Ok((claimed, prepared)) => self.send(claimed, prepared).await,
             Err(end) => end,
         }
@@ -114,13 +128,13 @@ impl Protocol {
     pub(super) async fn claim(
         &self,
         loaded: LoadedGrant,
-        need: Need,
+        wish: Wish,
         moment: Moment,
     ) -> Result<(Claimed, Prepared), End> {
         let clock = &*self.ctx.clock;
         let client = self.client(&loaded.row).await.map_err(End::Blocked)?;
         // Decided again: a slot may have been long in coming.
-        let decision = self.decide(&loaded.row, &client, need, moment.now(clock));
+        let decision = self.decide(&loaded.row, &client, wish, moment.now(clock));
         let (doubt, first_claim_at) = match decision.map_err(End::Blocked)? {
             ClaimDecision::Claim {
                 doubt,
@@ -129,16 +143,22 @@ impl Protocol {
             other => return Err(End::NotNow(other)),
         };
         let prepared = self.prepare(&loaded, client).await.map_err(End::Blocked)?;
+        if let Some(wait) = self.health.blocked(&prepared.path, clock.monotonic()) {
+            self.ctx.metrics.throttled(ThrottleScope::Breaker);
+            self.health.trouble(&loaded.row.provider, clock.monotonic());
+            return Err(End::Blocked(Blocked::Failing(wait)));
+        }
+        // Before the claim is written: what passes while it is counts against the sending.
+        let begun = clock.monotonic();
         let claimed = Claimed {
             attempt: AttemptId::new(self.ctx.now(), &*self.ctx.entropy),
             rules: self.rules(&loaded.row).await,
             row: loaded.row,
             doubt,
             first_claim_at,
+            begun: Some(begun),
             moment,
         };
-        // Before the claim is written: what passes while it is counts against the sending.
-        let begun = clock.monotonic();
         match self.ctx.store.claim_grant(self.claim_of(&claimed)).await {
             Ok(true) => {}
             Ok(false) => return Err(End::Moved),
@@ -180,10 +200,12 @@ impl Protocol {
         let caller = client.client(&connection, &current.tokens.extra);
         let request = refresh_request(spec, &caller, &current.tokens);
         let request = request.map_err(|e| Blocked::Request(Arc::new(e)))?;
+        let path = Path::of(&loaded.row.provider, loaded.row.auth_config_id, &request);
         Ok(Prepared {
             client,
             current,
             request,
+            path,
         })
     }
 
@@ -217,16 +239,41 @@ impl Protocol {
             client,
             current,
             request,
+            path,
         } = prepared;
+        let clock = &self.ctx.clock;
+        let passage = match self.health.pass(&path, clock.monotonic()) {
+            Ok(passage) => passage,
+            Err(wait) => {
+                // Others failed since the claim.
+                self.ctx.metrics.throttled(ThrottleScope::Breaker);
+                self.close(&claimed, Failure::unsent()).await;
+                return End::Blocked(Blocked::Failing(wait));
+            }
+        };
         let sent = self
             .ctx
             .http
             .send(request, self.timings.timeout, TOKEN_ANSWER_BYTES);
         let answer = fault::while_sending(sent).await;
         fault::point("refresh::after_answer");
+        let well = answer.as_ref().is_ok_and(|a| !a.status.is_server_error());
+        self.health.ended(&path, &passage, clock.monotonic(), well);
+        if !well {
+            self.health
+                .trouble(&claimed.row.provider, clock.monotonic());
+        }
+        let is_probe = client.config.status == AuthConfigStatus::Paused;
         let failure = match answer {
             Ok(answer) => match self.read(&claimed, &client, &current, &answer) {
-                Ok(tokens) => return self.land(&claimed, tokens).await,
+                Ok(tokens) => {
+                    let end = self.land(&claimed, tokens).await;
+                    if is_probe {
+                        let now = claimed.moment.now(&**clock);
+                        self.resume(&claimed.row, &client, now).await;
+                    }
+                    return end;
+                }
                 Err(refusal) => {
                     let class = refusal.class_after(claimed.row.failures);
                     let mut failure = Failure::refused(&refusal, class);

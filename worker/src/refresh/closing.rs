@@ -7,7 +7,7 @@ use std::time::Duration;
 use latchkey_domain::{
     Timestamp,
     backoff::Backoff,
-    refresh::{self, Class, Closing, DeadReason, Ended, GrantView},
+    refresh::{self, Class, Closing, DeadReason, Ended},
 };
 use latchkey_store::CloseAttempt;
 use latchkey_telemetry::RefreshOutcome;
@@ -16,9 +16,6 @@ use super::{
     attempt::{Claimed, End},
     protocol::Protocol,
 };
-
-/// The cool-down of a grant whose client the provider refused. Repairing the auth config ends it.
-const OPERATOR_WAIT: Duration = Backoff::REFRESH.cap;
 
 /// How an attempt failed.
 #[derive(Debug)]
@@ -50,10 +47,10 @@ impl Protocol {
         let closing = refresh::close(failure.ended, failure.class, claimed.doubt);
         let failures = claimed.row.failures + u32::from(closing.counts_failure);
         // Drawn once, so that every try writes the same wait.
-        let backoff = Backoff::REFRESH.wait(failures, &*self.ctx.entropy);
+        let jittered = Backoff::REFRESH.wait(failures, &*self.ctx.entropy);
         let written = self
             .until_stored("attempt not closed", false, || {
-                let write = self.closing(claimed, &failure, closing, backoff);
+                let write = self.closing(claimed, &failure, closing, jittered);
                 async {
                     let again_at = write.due_at;
                     let written = self.ctx.store.close_attempt(write).await;
@@ -93,42 +90,19 @@ impl Protocol {
         claimed: &Claimed,
         failure: &Failure,
         closing: Closing,
-        backoff: Duration,
+        jittered: Duration,
     ) -> CloseAttempt {
         let now = claimed.moment.now(&*self.ctx.clock);
-        let row = &claimed.row;
-        let retry_at = match failure.class {
-            _ if closing.dead.is_some() || !closing.counts_failure => None,
-            Class::RateLimited(until) => Some(until),
-            Class::Operator => Some(now + OPERATOR_WAIT),
-            Class::Permanent | Class::Transient => Some(now + backoff),
+        let (row, view) = (&claimed.row, claimed.row.view());
+        let closed = refresh::Closed {
+            grant: &view,
+            first_claim_at: claimed.first_claim_at,
+            closing,
+            class: failure.class,
+            jittered,
         };
-        let failures = row.failures + u32::from(closing.counts_failure);
-        let after = GrantView {
-            open: None,
-            in_doubt: closing.in_doubt,
-            closed_at: if closing.closed_in_doubt {
-                Some(now)
-            } else {
-                row.closed_at
-            },
-            first_claim_at: Some(claimed.first_claim_at),
-            retry_at,
-            failures,
-            ..row.view()
-        };
-        let due_at = if closing.dead.is_some() {
-            None
-        } else if closing.in_doubt {
-            Some(refresh::due_in_doubt(
-                &after,
-                &claimed.rules,
-                &self.timings,
-                now,
-            ))
-        } else {
-            Some(retry_at.unwrap_or(now))
-        };
+        let failures = closed.failures();
+        let (retry_at, due_at) = closed.next(&claimed.rules, &self.timings, now);
         CloseAttempt {
             grant: row.key(),
             version: row.version,
@@ -137,6 +111,8 @@ impl Protocol {
             retry_at,
             failures,
             last_failure: failure.shown.clone(),
+            outcome: failure.outcome.as_str(),
+            took: claimed.took(&*self.ctx.clock),
             due_at,
             now,
         }

@@ -168,9 +168,11 @@ impl Journal {
             .collect()
     }
 
-    /// Entries whose version the store has not passed yet.
-    pub(super) fn len(&self) -> usize {
-        self.state().kept.len()
+    /// Entries whose version the store has not passed yet, and their bytes.
+    pub(super) fn waiting(&self) -> (u64, u64) {
+        let state = self.state();
+        let bytes = state.kept.values().map(|kept| kept.record.len() as u64);
+        (state.kept.len() as u64, bytes.sum())
     }
 
     /// Brings everything appended so far to the disk.
@@ -414,7 +416,7 @@ mod tests {
             journal.keep(&sample(u128::from(n) + 2)).unwrap().passed();
         }
         assert_ne!(journal.state().file.metadata().unwrap().ino(), before);
-        assert!(journal.state().tail < 20 * size && journal.len() == 1);
+        assert!(journal.state().tail < 20 * size && journal.waiting().0 == 1);
         assert!(
             adopt(temp.path()).unwrap().is_empty(),
             "the new file is locked too"
@@ -435,9 +437,9 @@ mod tests {
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].1, sample(2));
         journal.forget(left[0].0);
-        assert_eq!(journal.len(), 1);
+        assert_eq!(journal.waiting().0, 1);
         flying.passed();
-        assert_eq!(journal.len(), 0);
+        assert_eq!(journal.waiting(), (0, 0));
     }
 
     #[test]

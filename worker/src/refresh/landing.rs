@@ -4,10 +4,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use latchkey_domain::{JobId, backoff::Backoff, refresh, states::JobState};
-use latchkey_jobs::{Job, JobKind, PayloadError, kinds::RevokeGrant};
+use latchkey_domain::{JobId, backoff::Backoff, refresh};
 use latchkey_oauth::TokenSet;
-use latchkey_store::{GrantRow, JobRow, Landed};
+use latchkey_runtime::revocation;
+use latchkey_store::{GrantRow, Landed};
 use latchkey_telemetry::{Chain, RefreshOutcome};
 use secrecy::ExposeSecret;
 
@@ -28,8 +28,6 @@ const STORE_AWAY: Backoff = Backoff {
     base: Duration::from_millis(100),
     cap: Duration::from_secs(5),
 };
-/// How long a finished revocation of ours is shown in the store: a month, as a partner's own.
-const REVOCATION_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Protocol {
     /// Brings an answer home.
@@ -90,6 +88,8 @@ impl Protocol {
                 expires_at: tokens.expires_at,
                 due_at,
                 refreshable: tokens.refresh.is_some(),
+                dies_at: tokens.refresh_expires_at,
+                took: claimed.took(&*self.ctx.clock),
             },
         })
     }
@@ -126,11 +126,19 @@ impl Protocol {
             return End::Moved;
         };
         metrics.refresh(&row.provider, RefreshOutcome::Refreshed);
+        if let Some(took) = claimed.took(&*self.ctx.clock) {
+            metrics.refresh_took(&row.provider, took);
+        }
         if let Some(end) = row.expires_at {
             let now = claimed.moment.now(&*self.ctx.clock);
             let lead = (end > now).then(|| now.until(end));
-            // Late is a miss of ours only if the provider was well: no attempt at this generation failed.
-            if lead.is_some() || (row.failures == 0 && !claimed.doubt) {
+            // Late is a miss of ours only if the provider was well: no attempt at this generation failed, and
+            // no breaker held it back.
+            let late = row.due_at.map_or(Duration::ZERO, |due| due.until(now));
+            let monotonic = self.ctx.clock.monotonic();
+            let since = monotonic.saturating_sub(late);
+            let was_well = self.health.was_well(&row.provider, since, monotonic);
+            if lead.is_some() || (row.failures == 0 && !claimed.doubt && was_well) {
                 metrics.refresh_landed(&row.provider, lead);
             }
         }
@@ -153,7 +161,9 @@ impl Protocol {
     pub(super) async fn revoke(&self, row: &GrantRow) {
         let stored = self
             .until_stored("revocation not queued", false, || async {
-                match self.revocation(row) {
+                let now = self.ctx.now();
+                let id = JobId::new(now, &*self.ctx.entropy);
+                match revocation(id, row, now) {
                     Ok((job, row)) => self.ctx.store.insert_job(row).await.map(|_| Some(job)),
                     // Ids always serialize.
                     Err(_) => Ok(None),
@@ -165,51 +175,6 @@ impl Protocol {
         {
             tracing::debug!(error = %Chain(&error), "revocation left to the reconciler");
         }
-    }
-
-    fn revocation(&self, grant: &GrantRow) -> Result<(Job, JobRow), PayloadError> {
-        let now = self.ctx.now();
-        let kind = RevokeGrant {
-            grant: grant.id,
-            connection: grant.connection_id,
-        };
-        let id = JobId::new(now, &*self.ctx.entropy);
-        let mut job = Job::new(id, grant.partner_id, &kind, now)?;
-        job.durable = true;
-        let row = JobRow {
-            id,
-            partner_id: grant.partner_id,
-            kind: RevokeGrant::KIND.to_owned(),
-            urgency: RevokeGrant::URGENCY.as_str().to_owned(),
-            state: JobState::Queued,
-            visible: false,
-            account_id: Some(grant.account_id),
-            provider: Some(grant.provider.clone()),
-            service: None,
-            action: None,
-            payload: job.payload.clone(),
-            sealed: None,
-            result: None,
-            error_code: None,
-            error: None,
-            attempts: 0,
-            run_at: now,
-            wake_at: Some(now),
-            dispatched_at: None,
-            claim: None,
-            lease_until: None,
-            deadline_at: None,
-            request_id: None,
-            created_at: now,
-            started_at: None,
-            completed_at: None,
-            expires_at: Some(now + REVOCATION_KEPT),
-            then_job: None,
-            history: None,
-            lost: 0,
-            forgiven: 0,
-        };
-        Ok((job, row))
     }
 
     /// Tries until the store takes it. `None` once the process stops and the store is still away, unless
@@ -255,7 +220,7 @@ impl Protocol {
 
     /// Shows how many answers wait.
     pub(super) fn count_entries(&self) {
-        let waiting = u64::try_from(self.journal.len()).unwrap_or(u64::MAX);
-        self.ctx.metrics.journal_entries(waiting);
+        let (entries, bytes) = self.journal.waiting();
+        self.ctx.metrics.journal(entries, bytes);
     }
 }

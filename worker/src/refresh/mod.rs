@@ -42,6 +42,8 @@
 //! | `closing.rs` | the end of an attempt without one |
 //! | `recovery.rs` | journals of dead processes, and what this one could not land |
 //! | `journal.rs`, `record.rs` | the file and its entries |
+//! | `health.rs` | breakers, retry budget and well-being of token endpoints |
+//! | `probe.rs` | a paused auth config is tried out |
 //! | `flights.rs` | callers of one grant share one attempt |
 //! | `protocol.rs`, `warm.rs`, `moment.rs` | what the steps share: decisions, send slots; opened tokens; database time |
 //! | `fault.rs` | crash points for the fault tests |
@@ -50,9 +52,11 @@ mod attempt;
 mod closing;
 mod fault;
 mod flights;
+mod health;
 mod journal;
 mod landing;
 mod moment;
+mod probe;
 mod protocol;
 mod record;
 mod recovery;

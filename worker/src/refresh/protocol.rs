@@ -1,6 +1,6 @@
 //! [`Protocol`]: what the steps of the refresh protocol share, and the reading and deciding before one.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use latchkey_domain::{
     HolderId, Timestamp,
@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{
     attempt::End,
     flights::{Flight, Flights},
+    health::Health,
     journal::{Journal, JournalError},
     moment::Moment,
     refresher::{FreshToken, NotFresh},
@@ -43,6 +44,7 @@ pub(super) struct Protocol {
     pub(super) journal: Arc<Journal>,
     pub(super) warm: Warm,
     pub(super) clients: Clients,
+    pub(super) health: Health,
     flights: Flights<End>,
     // Token requests at once; nothing is claimed that cannot be sent.
     slots: Semaphore,
@@ -76,9 +78,35 @@ pub(super) enum Blocked {
     /// Entry and auth config do not fit.
     #[error("the request cannot be built")]
     Request(#[source] Arc<RequestError>),
+    /// The token endpoint fails; it is left alone for this long.
+    #[error("the token endpoint fails: it is asked again in {} s", .0.as_secs())]
+    Failing(Duration),
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] StoreError),
+}
+
+/// Why a refresh is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// How much it is needed.
+    pub(super) need: Need,
+    /// Whether it tries out an auth config that is paused.
+    pub(super) probe: bool,
+}
+
+impl Wish {
+    /// It is due.
+    pub(super) const DUE: Self = Self {
+        need: Need::Due,
+        probe: false,
+    };
+
+    /// It is due, and tries out its auth config.
+    pub(super) const PROBE: Self = Self {
+        probe: true,
+        ..Self::DUE
+    };
 }
 
 impl From<Blocked> for NotFresh {
@@ -90,6 +118,7 @@ impl From<Blocked> for NotFresh {
             )
             | Blocked::Sealed(SealError::Store { source, .. }) => Self::Store(source),
             Blocked::NoTokens => Self::Gone,
+            Blocked::Failing(retry_after) => Self::Unavailable { retry_after },
             Blocked::Paused(reason) => Self::Operator { reason },
             other => Self::Operator {
                 reason: Chain(&other).to_string(),
@@ -112,6 +141,7 @@ impl Protocol {
             journal: Arc::new(journal),
             warm: Warm::new(),
             clients: Clients::new(&ctx),
+            health: Health::new(Arc::clone(&ctx.breakers)),
             flights: Flights::default(),
             slots: Semaphore::new(slots),
             due_slots: Semaphore::new((slots - slots / KEPT_FREE).max(1)),
@@ -129,7 +159,7 @@ impl Protocol {
     pub(super) async fn rules(&self, row: &GrantRow) -> RotationRules {
         const STRICTEST: RotationRules = RotationRules {
             rotates: true,
-            grace: std::time::Duration::ZERO,
+            grace: Duration::ZERO,
             reuse_beyond_grant: false,
         };
         let client = self.client(row).await.ok();
@@ -142,28 +172,34 @@ impl Protocol {
         &self,
         row: &GrantRow,
         client: &OauthClient,
-        need: Need,
+        wish: Wish,
         now: Timestamp,
     ) -> Result<ClaimDecision, Blocked> {
-        if client.config.status == AuthConfigStatus::Paused {
+        if client.config.status == AuthConfigStatus::Paused && !wish.probe {
             let reason = client.config.status_reason.clone();
             return Err(Blocked::Paused(reason.unwrap_or_default()));
         }
         let spec = client.spec().map_err(Blocked::Client)?;
         let rules = spec.rotation.rules();
-        Ok(may_claim(&row.view(), &rules, &self.timings, now, need))
+        Ok(may_claim(
+            &row.view(),
+            &rules,
+            &self.timings,
+            now,
+            wish.need,
+        ))
     }
 
     /// Joins the grant's attempt in this process, or begins one.
     pub(super) fn fly(
         self: &Arc<Self>,
         loaded: LoadedGrant,
-        need: Need,
+        wish: Wish,
         moment: Moment,
     ) -> Flight<End> {
         let protocol = Arc::clone(self);
         let grant = loaded.row.id;
-        let attempt = || async move { protocol.attempt(loaded, need, moment).await };
+        let attempt = || async move { protocol.attempt(loaded, wish, moment).await };
         self.flights
             .join_or_begin(grant, &self.ctx.stopper, attempt, || End::Crashed)
     }

@@ -1,6 +1,8 @@
 //! One entry of the journal and its bytes: `length | CRC-32 | frame`, the frame being the entry's head as
 //! JSON and the sealed token set as its body. Ciphertext only: a journal is worth nothing without the keys.
 
+use std::time::Duration;
+
 use latchkey_domain::{AttemptId, Timestamp};
 use latchkey_jobs::frame;
 use latchkey_store::{GrantKey, Landing};
@@ -40,6 +42,12 @@ pub(super) struct Head {
     pub(super) due_at: Option<Timestamp>,
     /// Whether there is a refresh token to go on with.
     pub(super) refreshable: bool,
+    /// When the refresh token ends, if that is known.
+    #[serde(default)]
+    pub(super) dies_at: Option<Timestamp>,
+    /// From the claim to the answer.
+    #[serde(default)]
+    pub(super) took: Option<Duration>,
 }
 
 impl Entry {
@@ -53,6 +61,8 @@ impl Entry {
             expires_at,
             due_at,
             refreshable,
+            dies_at,
+            took,
         } = self.head;
         Landing {
             grant,
@@ -63,6 +73,8 @@ impl Entry {
             expires_at,
             due_at,
             refreshable,
+            dies_at,
+            took,
             now,
         }
     }
@@ -125,6 +137,8 @@ pub(super) fn sample(n: u128) -> Entry {
             expires_at: Some(Timestamp::from_secs(3700)),
             due_at: None,
             refreshable: true,
+            dies_at: None,
+            took: None,
         },
         sealed: vec![u8::try_from(n % 251).unwrap(); 1500],
     }

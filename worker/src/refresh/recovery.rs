@@ -128,6 +128,7 @@ impl Protocol {
             rules: self.rules(&row).await,
             doubt: row.in_doubt,
             first_claim_at: row.first_claim_at.unwrap_or(row.updated_at),
+            begun: None,
             moment,
             row,
         };

@@ -5,15 +5,19 @@ use std::{sync::Arc, time::Duration};
 
 use latchkey_domain::{
     GrantId, PartnerId, Timestamp, entropy,
-    refresh::{ClaimDecision, DeadReason, Need},
+    refresh::{COOL_DOWN, ClaimDecision, DeadReason, Need, cools_until},
     states::GrantState,
 };
 use latchkey_oauth::TokenSet;
 use latchkey_runtime::Context;
 use latchkey_store::{GrantKey, LoadedGrant, StoreError};
-use latchkey_telemetry::Chain;
+use latchkey_telemetry::{Chain, ThrottleScope};
 
-use super::{attempt::End, moment::Moment, protocol::Protocol};
+use super::{
+    attempt::End,
+    moment::Moment,
+    protocol::{Blocked, Protocol, Wish},
+};
 use crate::WorkerError;
 
 /// How far apart those who waited for one lease read its row again.
@@ -141,6 +145,21 @@ impl Refresher {
             .await
     }
 
+    /// A call was refused again with the token of `version`, which [`Self::after_401`] had just fetched for it:
+    /// new tokens do not mend that, and none are fetched for it during the cool-down.
+    pub(crate) async fn not_mended(&self, partner: PartnerId, grant: GrantId, version: i64) {
+        let ctx = &self.protocol.ctx;
+        let noted = async {
+            let now = ctx.store.db_now().await?;
+            ctx.store
+                .note_refusal(key(partner, grant), version, now)
+                .await
+        };
+        if let Err(error) = noted.await {
+            tracing::debug!(%grant, error = %Chain(&error), "refusal not noted");
+        }
+    }
+
     /// Runs the protocol for grants that are due; `asked` also for those that are not (a partner asked for
     /// it). What is not to be refreshed now is left, with a time for the scheduler to look again.
     pub(crate) async fn refresh_batch(
@@ -234,8 +253,19 @@ impl Refresher {
                 let reason = "expired".to_owned();
                 return Err(NotFresh::NeedsReauth { reason });
             }
+            if refused == Some(row.version)
+                && let Some(until) = cools_until(row.refused_at, now)
+            {
+                let retry_after = now.until(until);
+                return Err(NotFresh::Unavailable { retry_after });
+            }
             let client = protocol.client(row).await?;
-            match protocol.decide(row, &client, Need::TokenDead, now)? {
+            // A token that the provider refuses is dead, whatever the clock says.
+            let wish = Wish {
+                need: Need::TokenDead,
+                probe: false,
+            };
+            match protocol.decide(row, &client, wish, now)? {
                 ClaimDecision::Claim { .. } => {}
                 ClaimDecision::Busy(until) => {
                     let jitter = JITTER.mul_f64(entropy::fraction(&*ctx.entropy));
@@ -257,7 +287,7 @@ impl Refresher {
                 }
                 ClaimDecision::Inactive => continue,
             }
-            match &*protocol.fly(loaded, Need::TokenDead, moment).await {
+            match &*protocol.fly(loaded, wish, moment).await {
                 End::Landed { token, .. } => return Ok(token.clone()),
                 End::Revoking => return Err(NotFresh::Gone),
                 // The row is not as it was read, or the flight was somebody's with less need.
@@ -275,16 +305,34 @@ impl Refresher {
         if row.state != GrantState::Active || !row.refreshable || !due {
             return Verdict::Left;
         }
+        let mut wish = Wish::DUE;
         let decision = match protocol.client(row).await {
-            Ok(client) => protocol.decide(row, &client, Need::Due, now),
+            Ok(client) => {
+                if protocol.takes_probe(&client, now).await {
+                    wish = Wish::PROBE;
+                }
+                protocol.decide(row, &client, wish, now)
+            }
             Err(blocked) => Err(blocked),
         };
         let look_again = match decision {
             Ok(ClaimDecision::Claim { .. }) => {
                 let (grant, rev) = (row.key(), row.rev);
-                return match &*protocol.fly(loaded, Need::Due, moment).await {
+                let monotonic = protocol.ctx.clock.monotonic();
+                if !asked
+                    && !protocol
+                        .health
+                        .may_try(&row.provider, row.failures, monotonic)
+                {
+                    protocol.ctx.metrics.throttled(ThrottleScope::Provider);
+                    return protocol.put_off(grant, rev, now).await;
+                }
+                return match &*protocol.fly(loaded, wish, moment).await {
                     End::Landed { .. } | End::Revoking => Verdict::Refreshed,
                     End::Moved | End::NotNow(_) | End::NoSlot => Verdict::Left,
+                    End::Blocked(Blocked::Failing(wait)) => {
+                        protocol.put_off(grant, rev, now + *wait).await
+                    }
                     End::Blocked(blocked) => {
                         tracing::error!(%grant.id, error = %Chain(blocked), "grant cannot be refreshed");
                         protocol.look_again(grant, rev, now + BLOCKED_FOR).await;
@@ -308,6 +356,16 @@ impl Refresher {
             }
         };
         protocol.look_again(row.key(), row.rev, look_again).await;
+        Verdict::Left
+    }
+}
+
+impl Protocol {
+    /// Leaves a due grant alone until then and a little longer, so that those put off together do not come
+    /// back together.
+    async fn put_off(&self, grant: GrantKey, rev: i64, until: Timestamp) -> Verdict {
+        let jitter = COOL_DOWN.mul_f64(entropy::fraction(&*self.ctx.entropy));
+        self.look_again(grant, rev, until + jitter).await;
         Verdict::Left
     }
 }

@@ -34,6 +34,7 @@ async fn one_more(api: &TestApi, like: &Connection, n: usize) -> ConnectionId {
         expires_at: None,
         due_at: None,
         refreshable: true,
+        dies_at: None,
         listing: Listing {
             toolkits: vec!["sandbox".to_owned()],
             ..Listing::default()

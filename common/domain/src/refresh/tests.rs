@@ -185,6 +185,17 @@ fn what_each_end_leaves_behind() {
 }
 
 #[test]
+fn what_goes_on_failing_cools_down() {
+    let draw = Duration::from_millis(700);
+    assert_eq!((wait_after(1, draw), wait_after(2, draw)), (draw, draw));
+    assert_eq!(wait_after(3, draw), COOL_DOWN);
+    assert_eq!(wait_after(9, secs(200)), secs(200));
+    assert_eq!(cools_until(None, T0), None);
+    assert_eq!(cools_until(Some(T0), T0), Some(T0 + COOL_DOWN));
+    assert_eq!(cools_until(Some(T0), T0 + COOL_DOWN), None);
+}
+
+#[test]
 fn refreshes_are_spread_over_the_window() {
     assert_eq!(window(secs(3600)), (secs(360), secs(720)));
     assert_eq!(window(secs(1800)), (secs(300), secs(600)));

@@ -232,6 +232,7 @@ impl Fixture {
             due_at: Some(now + secs(3000)),
             refreshable: true,
             listing: Listing::default(),
+            dies_at: None,
             session_id: None,
             job: None,
             now,

@@ -21,6 +21,8 @@ pub(super) fn landing(t: &Fixture, claim: &GrantClaim, generation: i64) -> Landi
         expires_at: Some(t.now() + secs(3600)),
         due_at: Some(t.now() + secs(3000)),
         refreshable: true,
+        dies_at: Some(t.now() + secs(90_000)),
+        took: Some(secs(1)),
         now: t.now(),
     }
 }
@@ -35,6 +37,8 @@ pub(super) fn closing(t: &Fixture, claim: &GrantClaim, ended: Ended, class: Clas
         retry_at: Some(t.now() + secs(2)),
         failures: 1,
         last_failure: Some("timeout".into()),
+        outcome: "transient",
+        took: Some(secs(2)),
         due_at: Some(t.now() + secs(60)),
         now: t.now(),
     }

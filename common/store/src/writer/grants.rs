@@ -7,8 +7,9 @@ use sqlx::AnyConnection;
 
 use super::{Answer, Write};
 use crate::{
-    CloseAttempt, GrantClaim, GrantKey, GrantRow, Landing, Result,
+    CloseAttempt, GrantClaim, GrantKey, GrantRow, Landing, RefreshRow, Result,
     engine::Marks,
+    refresh_history as history,
     sql::{Sql, column, with_values},
 };
 
@@ -109,7 +110,7 @@ pub(super) async fn land_all(
     tx: &mut AnyConnection,
     landings: &[&Landing],
 ) -> Result<Vec<Answer>> {
-    const COLUMNS: [&str; 9] = [
+    const COLUMNS: [&str; 10] = [
         "partner_id",
         "id",
         "generation",
@@ -118,6 +119,7 @@ pub(super) async fn land_all(
         "expires_at",
         "due_at",
         "refreshable",
+        "dies_at",
         "landed_at",
     ];
     let rows = with_values(marks, &COLUMNS, landings, |sql, landing| {
@@ -129,6 +131,7 @@ pub(super) async fn land_all(
         sql.add(&landing.expires_at);
         sql.add(&landing.due_at);
         sql.add(&landing.refreshable);
+        sql.add(&landing.dies_at);
         sql.add(&landing.now);
     })
     .push(
@@ -138,6 +141,7 @@ pub(super) async fn land_all(
          swept_at = NULL, last_attempt = v.attempt, in_doubt = 0, closed_at = NULL, \
          first_claim_at = NULL, retry_at = NULL, failures = 0, last_failure = NULL, \
          refreshable = v.refreshable, issued_at = v.issued_at, expires_at = v.expires_at, \
+         dies_at = v.dies_at, refused_at = NULL, \
          last_refreshed_at = v.landed_at, updated_at = v.landed_at, \
          due_at = CASE WHEN grants.state = 'revoking' THEN NULL ELSE v.due_at END, \
          wake_at = CASE WHEN grants.state = 'revoking' THEN NULL ELSE v.due_at END FROM v \
@@ -157,6 +161,12 @@ pub(super) async fn land_all(
         .copied()
         .collect();
     keep_secrets(marks, tx, &landed).await?;
+    history::add_all(
+        marks,
+        tx,
+        landed.iter().map(|landing| RefreshRow::landed(landing)),
+    )
+    .await?;
     Ok(landings
         .iter()
         .map(|landing| answer(states.get(&landing.grant.id).copied()))
@@ -242,14 +252,19 @@ pub(super) async fn close_all(
          WHERE grants.partner_id = v.partner_id AND grants.id = v.id \
          AND grants.version = v.version AND grants.attempt = v.attempt RETURNING grants.last_attempt",
     )
-    .rows(tx)
+    .rows(&mut *tx)
     .await?;
     let closed: HashSet<String> = rows
         .iter()
         .map(|row| column(row, 0))
         .collect::<Result<_>>()?;
-    let mine = |close: &&CloseAttempt| Answer::won(closed.contains(&close.attempt.to_string()));
-    Ok(closes.iter().map(mine).collect())
+    let is_mine = |close: &CloseAttempt| closed.contains(&close.attempt.to_string());
+    let ended = closes.iter().filter(|close| is_mine(close));
+    history::add_all(marks, tx, ended.map(|close| RefreshRow::closed(close))).await?;
+    Ok(closes
+        .iter()
+        .map(|close| Answer::won(is_mine(close)))
+        .collect())
 }
 
 async fn read(tx: &mut AnyConnection, grant: GrantKey) -> Result<Option<GrantRow>> {

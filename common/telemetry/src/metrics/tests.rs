@@ -24,7 +24,11 @@ fn feed(metrics: &Metrics, text: &str) {
     metrics.throttled(ThrottleScope::Minute);
     metrics.aead_failure(text);
     metrics.store_commit(7, SOME);
-    metrics.journal_entries(2);
+    metrics.journal(2, 3000);
+    metrics.refresh_budget(text, 0.5);
+    metrics.grants_due(3);
+    metrics.refresh_took(text, Duration::from_millis(3));
+    metrics.auth_config_paused(text);
     metrics.breakers_not_closed(text, 1);
     metrics.task(text, TaskEnd::Ok, SOME);
 }
@@ -99,7 +103,7 @@ fn ids_in_a_label_cannot_grow_without_bound() {
 #[test]
 fn each_has_its_own_registry_and_clones_share_it() {
     let (one, two) = (Metrics::new(), Metrics::new());
-    one.clone().journal_entries(5);
+    one.clone().journal(5, 9000);
     assert!(one.encode().contains("latchkey_journal_entries 5"));
     assert!(two.encode().contains("latchkey_journal_entries 0"));
 }

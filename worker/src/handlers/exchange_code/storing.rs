@@ -121,6 +121,7 @@ impl Exchange<'_> {
             due_at: tokens.expires_at.filter(|_| refreshable).map(due),
             refreshable,
             listing,
+            dies_at: tokens.refresh_expires_at.filter(|_| refreshable),
             session_id: Some(session.id),
             job: None,
             now,

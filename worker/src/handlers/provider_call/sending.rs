@@ -63,7 +63,8 @@ impl Call<'_> {
         repeatable: bool,
     ) -> Sent {
         let (clock, gate) = (&self.ctx.clock, &self.worker.gate);
-        let (mut took, mut repeats, mut renewed) = (Duration::ZERO, 0, false);
+        let (mut took, mut repeats) = (Duration::ZERO, 0);
+        let (mut renewed, mut newer_was_used) = (false, false);
         loop {
             let began = clock.monotonic();
             let limit = self.ctx.config.http.call_answer_max_bytes;
@@ -81,13 +82,19 @@ impl Call<'_> {
             if sent.is_unauthorized() && !renewed {
                 renewed = true;
                 match self.renewed(with, &fresh).await {
-                    Ok(Some(newer)) => fresh = newer,
+                    Ok(Some(newer)) => (fresh, newer_was_used) = (newer, true),
                     Ok(None) => return sent,
                     Err(dead) => {
                         sent.dead = dead;
                         return sent;
                     }
                 }
+            } else if sent.is_unauthorized() && newer_was_used {
+                let (refresher, grant) = (&self.worker.refresher, with.connection.grant.id);
+                refresher
+                    .not_mended(self.partner(), grant, fresh.version)
+                    .await;
+                return sent;
             } else if repeats < MAX_REPEATS && sent.may_repeat(repeatable) {
                 repeats += 1;
                 let wait = REPEAT_BACKOFF.wait(repeats, &*self.ctx.entropy);

@@ -17,6 +17,7 @@ use super::{
         NotFresh, Refresher,
         attempt::{Claimed, End, Prepared},
         moment::Moment,
+        protocol::Wish,
     },
     rig::{Kind, LONG, Rig, fresh, reauth, tokens, unavailable},
 };
@@ -53,7 +54,14 @@ pub(super) async fn claim(
     let loaded = ctx.store.load_grant(grant).await.unwrap().unwrap();
     process
         .protocol
-        .claim(loaded, Need::TokenDead, moment)
+        .claim(
+            loaded,
+            Wish {
+                need: Need::TokenDead,
+                probe: false,
+            },
+            moment,
+        )
         .await
 }
 
@@ -73,6 +81,7 @@ pub(super) async fn run_until(
         client,
         current,
         request,
+        ..
     } = prepared;
     let answer = protocol.ctx.http.send(request, LONG, 64 * 1024).await;
     let Ok(answer) = answer else { return Ok(()) };
@@ -273,7 +282,7 @@ async fn a_stale_answer_does_not_touch_a_grant_that_was_connected_again() {
     assert_eq!(rig.ctx.store.load_grant(grant).await.unwrap(), before);
     let token = fresh(&process, grant).await.unwrap();
     assert!(token.version == 2 && rig.works(&token).await);
-    assert_eq!(process.protocol.journal.len(), 0);
+    assert_eq!(process.protocol.journal.waiting(), (0, 0));
 }
 
 #[tokio::test]
@@ -352,7 +361,7 @@ async fn an_answer_outlives_a_store_that_is_away_and_the_stop_of_its_process() {
     rig.ctx.store.close().await;
     // The answer comes now; it cannot be stored, and the process is told to stop.
     let stopper = process.protocol.ctx.stopper.clone();
-    while process.protocol.journal.len() == 0 {
+    while process.protocol.journal.waiting().0 == 0 {
         tokio::task::yield_now().await;
     }
     stopper.finish();

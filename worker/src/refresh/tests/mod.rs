@@ -6,5 +6,6 @@ mod crashes;
 mod doubt;
 mod errors;
 mod interleavings;
+mod pacing;
 mod rig;
 mod sharing;

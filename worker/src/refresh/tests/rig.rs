@@ -269,6 +269,7 @@ impl Rig {
             due_at: tokens.expires_at,
             refreshable: tokens.refresh.is_some(),
             listing: Listing::default(),
+            dies_at: None,
             session_id: None,
             job: None,
             now,

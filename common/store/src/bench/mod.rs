@@ -1,6 +1,8 @@
 //! How fast receipts are written: through the group-commit writer by many callers at once, beside the same
 //! rows in the same store written raw, group by group, with nothing between them and the transaction.
 
+pub mod grants;
+
 use std::time::Duration;
 
 use futures::{StreamExt, stream};

@@ -1,0 +1,135 @@
+//! Grants in bulk: how a store is filled for a measurement, and how fast due grants are found and claimed in a
+//! store that holds many.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use latchkey_domain::{AttemptId, Clock, Entropy, HolderId, Timestamp};
+
+use crate::{
+    ConnectionRow, GrantClaim, GrantKey, GrantRow, GrantSecret, NewConnection, Result, Store,
+    connect::first_grant,
+    sql::{Sql, column, insert_all},
+    writer::GROUP_LIMIT,
+};
+
+/// Adds connections that are not there, with their grants, some hundreds to a transaction.
+pub async fn insert(store: &Store, new: &[NewConnection]) -> Result<()> {
+    let marks = store.engine.marks();
+    for part in new.chunks(GROUP_LIMIT) {
+        let connections: Vec<&ConnectionRow> = part.iter().map(|new| &new.connection).collect();
+        let grants: Vec<GrantRow> = part.iter().map(first_grant).collect();
+        let secrets: Vec<GrantSecret> = part
+            .iter()
+            .map(|new| GrantSecret {
+                grant_id: new.grant_id,
+                partner_id: new.connection.partner_id,
+                version: new.version,
+                sealed: new.sealed.clone(),
+            })
+            .collect();
+        let mut tx = store.engine.begin().await?;
+        insert_all(marks, &connections, "partner_id, id", "id")
+            .rows(&mut *tx)
+            .await?;
+        let grants: Vec<&GrantRow> = grants.iter().collect();
+        insert_all(marks, &grants, "partner_id, id", "id")
+            .rows(&mut *tx)
+            .await?;
+        let secrets: Vec<&GrantSecret> = secrets.iter().collect();
+        insert_all(marks, &secrets, "partner_id, grant_id", "grant_id")
+            .rows(&mut *tx)
+            .await?;
+        store.engine.commit(tx).await?;
+    }
+    Ok(())
+}
+
+/// How long the steps of one round took.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    /// Finding and marking the due grants: the scheduler's step.
+    pub dispatch: Duration,
+    /// Reading them with their tokens: a worker's first step.
+    pub load: Duration,
+    /// Claiming all of them at once.
+    pub claim: Duration,
+}
+
+/// Makes `due` grants due, finds, marks, reads and claims them; so many times. The claims stay open: each round
+/// takes other grants.
+///
+/// # Errors
+/// Of the store, or when fewer than `due` were there to be taken.
+pub async fn dispatch_and_claim(
+    store: &Store,
+    rounds: usize,
+    due: u32,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> Result<Vec<Round>> {
+    let holder = HolderId::new(clock.now(), entropy);
+    let mut all = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let now = store.db_now().await?;
+        make_due(store, due, now).await?;
+        let begun = clock.monotonic();
+        let taken = store
+            .take_due_grants(now, now + Duration::from_secs(3600), due)
+            .await?;
+        let dispatched = clock.monotonic();
+        let keys: Vec<GrantKey> = taken.iter().map(|due| due.grant).collect();
+        let loaded = store.load_grants(&keys).await?;
+        let read = clock.monotonic();
+        let claims = loaded.iter().map(|grant| {
+            store.claim_grant(GrantClaim {
+                grant: grant.row.key(),
+                rev: grant.row.rev,
+                attempt: AttemptId::new(now, entropy),
+                holder,
+                lease: Duration::from_secs(3600),
+                doubt: false,
+                first_claim_at: now,
+            })
+        });
+        let mut won = 0;
+        for claimed in join_all(claims).await {
+            won += u32::from(claimed?);
+        }
+        if won != due {
+            return Err(sqlx::Error::RowNotFound.into());
+        }
+        all.push(Round {
+            dispatch: dispatched.saturating_sub(begun),
+            load: read.saturating_sub(dispatched),
+            claim: clock.monotonic().saturating_sub(read),
+        });
+    }
+    Ok(all)
+}
+
+/// Of those that nobody claimed, spread over the whole table as real ones are.
+async fn make_due(store: &Store, due: u32, now: Timestamp) -> Result<()> {
+    let all: i64 = Sql::new("SELECT COUNT(*) FROM grants WHERE attempt IS NULL")
+        .scalar(&store.engine.read)
+        .await?;
+    let step = (all / i64::from(due.max(1))).max(1);
+    let rows = Sql::new(
+        "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS n FROM grants \
+         WHERE attempt IS NULL) AS numbered WHERE (n - 1) % $1 = 0 LIMIT $2",
+    )
+    .bind(&step)
+    .bind(&due)
+    .rows(&store.engine.read)
+    .await?;
+    let mut tx = store.engine.begin().await?;
+    for row in &rows {
+        let id: String = column(row, 0)?;
+        Sql::new("UPDATE grants SET wake_at = $1, due_at = $1 WHERE id = $2 AND partner_id IN (SELECT id FROM partners)")
+            .bind(&now)
+            .text(&id)
+            .run(&mut *tx)
+            .await?;
+    }
+    store.engine.commit(tx).await
+}
