@@ -217,6 +217,11 @@ const KNOWN: &[(Who, &str, &str)] = &[
     ),
     (Operator, "GET /operator/usage", ""),
     (Operator, "POST /operator/usage/rebuild", "{}"),
+    (
+        Operator,
+        "GET /operator/partners/{partner_id}/connections/{connection_id}",
+        "",
+    ),
     (Operator, "POST /operator/auth_configs", "{}"),
     (Operator, "GET /operator/auth_configs", ""),
     (Operator, "GET /operator/auth_configs/{auth_config_id}", ""),
@@ -303,6 +308,7 @@ async fn one_of_each(api: &TestApi, partner: &TestPartner) -> BTreeMap<&'static 
         ("username", "theirs".to_owned()),
         ("toolkit", NOTHING.to_owned()),
         ("tool", NOTHING.to_owned()),
+        ("connection_id", connection.row.id.to_string()),
         ("key_id", keys["keys"][0]["id"].as_str().unwrap().to_owned()),
         ("job_id", job_id),
         (
@@ -327,6 +333,7 @@ fn none_of_each() -> BTreeMap<&'static str, String> {
         ("username", "nobody".to_owned()),
         ("toolkit", NOTHING.to_owned()),
         ("tool", NOTHING.to_owned()),
+        ("connection_id", bare.clone()),
         ("session_id", bare),
         ("auth_config_id", format!("ac_{simple}")),
         ("key_id", format!("key_{simple}")),

@@ -150,6 +150,7 @@ fn operators() -> Routes {
             operator::auth_configs::create::create_auth_config,
             operator::auth_configs::list::list_auth_configs
         ))
+        .routes(routes!(operator::connections::get::get_connection))
         .routes(routes!(
             operator::auth_configs::get::get_auth_config,
             operator::auth_configs::update::update_auth_config

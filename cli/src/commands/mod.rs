@@ -2,6 +2,7 @@
 
 mod auth_config;
 mod bench;
+mod connection;
 mod demo;
 mod doctor;
 mod health;
@@ -52,6 +53,8 @@ enum Command {
     Jobs(jobs::Command),
     #[command(subcommand)]
     Usage(usage::Command),
+    #[command(subcommand)]
+    Connection(connection::Command),
     Migrate(migrate::Arguments),
     #[command(subcommand)]
     Bench(bench::Command),
@@ -71,6 +74,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::AuthConfig(command) => auth_config::run(command).await,
         Command::Jobs(command) => jobs::run(command).await,
         Command::Usage(command) => usage::run(command).await,
+        Command::Connection(command) => connection::run(command).await,
         Command::Migrate(arguments) => migrate::run(arguments).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,

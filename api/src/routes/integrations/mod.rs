@@ -27,9 +27,14 @@ pub(crate) struct Integration {
     /// `active`, `expired`, `needs_reauth` or `paused`.
     #[schema(value_type = String, example = "active")]
     pub(crate) status: ConnectionStatus,
-    /// Why it is not active.
+    /// Why it is not active, or what is the matter though it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Since when it has this status.
+    since: Time,
+    /// All of it in one sentence: what it is, why, and what happens next.
+    #[schema(example = "Active; the next refresh is at 2026-11-21T20:48:00Z.")]
+    explanation: String,
     /// Who connected, as the provider calls them.
     #[schema(example = "ada@example.com")]
     account_label: Option<String>,
@@ -44,6 +49,10 @@ pub(crate) struct Integration {
     /// When it will be.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_refresh_at: Option<Time>,
+    /// When it dies unless it is refreshed, or at all where it cannot be: idle and hard limits of the
+    /// provider, as far as they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dies_at: Option<Time>,
     /// What calls may use, by permission.
     enabled_services: Vec<Switch>,
 }
@@ -62,8 +71,8 @@ impl Integration {
     /// As partners see it now.
     pub(crate) fn of(connection: &Connection, now: Timestamp) -> Self {
         let (row, grant) = (&connection.row, &connection.grant);
-        let status = connection.status(now);
-        let is_active = status == ConnectionStatus::Active;
+        let outlook = connection.outlook(now);
+        let is_active = outlook.status == ConnectionStatus::Active;
         let switches = row
             .enabled_services
             .iter()
@@ -74,16 +83,16 @@ impl Integration {
         Self {
             id: row.id.to_string(),
             provider: row.provider.clone(),
-            status,
-            reason: connection
-                .reason()
-                .filter(|_| !is_active)
-                .map(str::to_owned),
+            status: outlook.status,
+            reason: outlook.reason,
+            since: Time(outlook.since),
+            explanation: outlook.sentence,
             account_label: row.label.clone(),
             connected_at: Time(row.connected_at),
             expires_at: grant.expires_at.map(Time),
             last_refreshed_at: grant.last_refreshed_at.map(Time),
-            next_refresh_at: grant.due_at.filter(|_| is_active).map(Time),
+            next_refresh_at: outlook.next_refresh_at.filter(|_| is_active).map(Time),
+            dies_at: outlook.dies_at.map(Time),
             enabled_services: switches.collect(),
         }
     }

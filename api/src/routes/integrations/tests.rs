@@ -39,9 +39,11 @@ async fn an_integration_shows_who_connected_and_what_calls_may_use() {
               }
             ],
             "expires_at": "2026-11-21T21:00:00.000Z",
+            "explanation": "Active; the next refresh is at 2026-11-21T20:50:00.000Z.",
             "id": "<uuid>",
             "next_refresh_at": "2026-11-21T20:50:00.000Z",
             "provider": "sandbox",
+            "since": "2026-11-21T20:00:00.000Z",
             "status": "active"
           }
         ]

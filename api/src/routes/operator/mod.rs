@@ -2,6 +2,7 @@
 //! usage. The command line uses them when a server runs.
 
 pub(crate) mod auth_configs;
+pub(crate) mod connections;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod partners;

@@ -1,0 +1,3 @@
+//! Connections as the operator sees them: without tokens, with their history.
+
+pub(crate) mod get;
