@@ -7,7 +7,7 @@ use utoipa::{
     openapi::{
         Components, Content, Ref, RefOr, Response, ResponseBuilder,
         path::{Operation, ParameterBuilder, ParameterIn},
-        schema::{ObjectBuilder, Type},
+        schema::{ObjectBuilder, OneOfBuilder, Schema, Type},
         security::{
             ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
         },
@@ -122,16 +122,9 @@ fn common(operation: &mut Operation) {
             "Done.".clone_into(&mut response.description);
         }
     }
-    let flowra = operation
-        .tags
-        .iter()
-        .flatten()
-        .any(|tag| tag.starts_with("flowra"));
-    let shape = if flowra { "FlowraError" } else { "ErrorBody" };
-    let error = Content::new(Some(Ref::from_schema_name(shape)));
     let response: Response = ResponseBuilder::new()
-        .description("Refused; `error_code` says why.")
-        .content("application/json", error)
+        .description("Refused; its code says why.")
+        .content("application/json", Content::new(Some(refusal(operation))))
         .build();
     operation
         .responses
@@ -140,6 +133,24 @@ fn common(operation: &mut Operation) {
     if operation.tags.iter().flatten().any(|tag| tag == PUBLIC) {
         // An empty requirement: nothing is needed.
         operation.security = Some(vec![SecurityRequirement::default()]);
+    }
+}
+
+/// How an operation refuses: as its face does, or as either if both have it.
+fn refusal(operation: &Operation) -> RefOr<Schema> {
+    const FLOWRA: &str = "FlowraError";
+    const OURS: &str = "ErrorBody";
+    let tags = operation.tags.as_deref().unwrap_or_default();
+    let of_flowra = tags.iter().filter(|tag| tag.starts_with("flowra")).count();
+    if of_flowra == 0 {
+        Ref::from_schema_name(OURS).into()
+    } else if of_flowra == tags.len() {
+        Ref::from_schema_name(FLOWRA).into()
+    } else {
+        let either = OneOfBuilder::new()
+            .item(Ref::from_schema_name(OURS))
+            .item(Ref::from_schema_name(FLOWRA));
+        either.into()
     }
 }
 

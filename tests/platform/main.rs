@@ -13,6 +13,7 @@ mod connect;
 mod crash;
 mod embedded_only;
 mod fleet_only;
+mod flowra;
 mod ledger;
 mod peer;
 mod rates;

@@ -6,6 +6,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod fleet;
+pub(crate) mod list;
 pub(crate) mod queue;
 pub(crate) mod report;
 

@@ -9,12 +9,14 @@ use crate::bench;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Calls(bench::calls::Arguments),
+    List(bench::list::Arguments),
     Queue(bench::queue::Arguments),
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Calls(arguments) => bench::calls::run(arguments).await,
+        Command::List(arguments) => bench::list::run(arguments).await,
         Command::Queue(arguments) => bench::queue::run(arguments).await,
     }
 }

@@ -5,4 +5,5 @@
 mod callbacks;
 mod key_file;
 mod one_process;
+mod schema;
 mod store;

@@ -103,7 +103,7 @@ pub(crate) enum UsageAnswer {
 /// See your usage
 ///
 /// Sums by service; or, asked for as Flowra's clients do, the calls one by one.
-#[utoipa::path(get, path = "/api/v1/usage", tag = "usage",
+#[utoipa::path(get, path = "/api/v1/usage", tags = ["usage", "flowra: usage"],
     params(UsageQuery, ListUsage, ("x-username" = Option<String>, Header, description = "Asks for calls")),
     responses((status = 200, body = UsageAnswer)))]
 pub(crate) async fn get_usage(
