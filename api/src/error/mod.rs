@@ -247,10 +247,13 @@ impl From<SealError> for ApiError {
 
 impl From<PushError> for ApiError {
     fn from(error: PushError) -> Self {
-        Self::unavailable(
-            "Latchkey has more work than it can queue. Try again shortly.",
-            error,
-        )
+        let message = match error {
+            PushError::Full { .. } => {
+                "Latchkey has more work than it can queue. Try again shortly."
+            }
+            PushError::Unavailable(_) => "Latchkey's queue cannot be reached at the moment.",
+        };
+        Self::unavailable(message, error)
     }
 }
 

@@ -33,6 +33,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(2);
 /// The wait before another try to reach a server that is away.
 pub(super) const AGAIN: Duration = Duration::from_millis(250);
+/// Tries to have the shared connection back: the first one starts a new connection, the next waits for it.
+const REVIVALS: usize = 4;
 /// What keys and channels begin with unless another name is given.
 pub const NAMESPACE: &str = "latchkey";
 
@@ -139,6 +141,7 @@ impl Redis {
         let subscriber = tokio::spawn(listen(
             client.clone(),
             namespace.to_owned(),
+            connection.clone(),
             Arc::clone(&ears),
             listening,
         ));
@@ -321,18 +324,31 @@ impl Bell {
 async fn listen(
     client: Client,
     namespace: String,
+    connection: ConnectionManager,
     ears: Arc<Ears>,
     listening: watch::Sender<bool>,
 ) {
     loop {
         match subscribe(&client, &namespace).await {
             Ok(heard) => {
+                revive(&connection).await;
                 ears.wake_all();
                 listening.send_replace(true);
                 let why = hear(heard, &namespace, &ears).await;
                 tracing::warn!(why, "the subscription to Redis broke; it is made again");
             }
             Err(error) => tracing::debug!(%error, "no subscription to Redis yet"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Has the shared connection come back too: it tries that only when a command failed, so the first one after an
+/// outage would fail whenever it comes, though the server is there.
+async fn revive(connection: &ConnectionManager) {
+    for _ in 0..REVIVALS {
+        if ping(connection).await.is_ok() {
+            return;
         }
         tokio::time::sleep(AGAIN).await;
     }
