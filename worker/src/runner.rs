@@ -11,7 +11,7 @@ use latchkey_jobs::{
     kinds::{DeliverCallback, ProviderCall, deliver_callback::CallEnd},
 };
 use latchkey_runtime::Context;
-use latchkey_store::{CompleteJob, HeldJob, JobClaim, JobEnd, JobRow, ReleaseJob};
+use latchkey_store::{CompleteJob, HeldJob, JobClaim, JobEnd, JobRow, ReleaseJob, SUSPECT};
 use latchkey_telemetry::{Chain, JobEnd as EndLabel, job_span, request_span};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument, Span};
@@ -22,10 +22,8 @@ use crate::{
     register::{self, Entry},
 };
 
-/// A job whose worker was lost this often runs while no other such job does. One loss says nothing yet.
-const SUSPECT: u32 = 2;
-/// How long such a job waits for another one.
-const SUSPECT_WAIT: Duration = Duration::from_millis(500);
+/// How long a suspect waits here for its turn, then in its row: others need the slot.
+const SUSPECT_WAIT: Duration = Duration::from_secs(1);
 
 /// One attempt at one job, claimed if it is durable.
 #[derive(Debug)]
@@ -51,6 +49,17 @@ pub(crate) struct Attempt {
     claim: Option<AttemptId>,
     /// The job that is held until this one has ended.
     then_job: Option<JobId>,
+}
+
+impl Attempt {
+    /// Its claim, if it is durable.
+    fn held_job(&self) -> Option<HeldJob> {
+        Some(HeldJob {
+            partner_id: self.job.partner,
+            job_id: self.job.id,
+            claim: self.claim?,
+        })
+    }
 }
 
 /// When the scheduler pushes a released job, if the push that follows its release was lost.
@@ -84,13 +93,7 @@ pub(crate) async fn run_as(worker: Arc<Worker>, entry: Option<Entry>, job: Job) 
         return;
     };
     let span = span(&attempt);
-    let _held = attempt.claim.map(|claim| {
-        worker.leases.hold(HeldJob {
-            partner_id: attempt.job.partner,
-            job_id: attempt.job.id,
-            claim,
-        })
-    });
+    let _held = attempt.held_job().map(|held| worker.leases.hold(held));
     execute(&worker, entry, &info, Arc::new(attempt))
         .instrument(span)
         .await;
@@ -189,9 +192,11 @@ async fn execute(
     ctx.metrics.job_began(info.kind, attempt.queued);
     point("job::claimed");
     let began = ctx.clock.monotonic();
+    // Held until the outcome is in the row.
+    let mut alone = None;
     let outcome = match entry {
         Some(entry) => {
-            let outcome = outcome(worker, entry, info, &attempt).await;
+            let outcome = outcome(worker, entry, info, &attempt, &mut alone).await;
             settle(worker, entry, &attempt, outcome).await
         }
         None => Outcome::fail(
@@ -206,19 +211,31 @@ async fn execute(
     if let Some(claim) = attempt.claim {
         write(ctx, info, &attempt, claim, outcome).await;
     }
+    drop(alone);
     ctx.metrics.job_ended(info.kind, label, took);
 }
 
-/// Suspects run one at a time: should one end the process again, no other is taken along.
-fn alone(worker: &Worker, attempt: &Attempt) -> Result<Option<OwnedSemaphorePermit>, Outcome> {
-    if attempt.lost < SUSPECT {
-        return Ok(None);
-    }
-    let permit = Arc::clone(&worker.suspects).try_acquire_owned();
-    permit.map(Some).map_err(|_| Outcome::Snooze {
+/// Suspects run one at a time: should one end the process again, no other is taken along. One that only waits for
+/// its turn may still hold a claim then, so the row says which of them ran.
+async fn turn(worker: &Worker, attempt: &Attempt) -> Result<OwnedSemaphorePermit, Outcome> {
+    let later = |reason: &str| Outcome::Snooze {
         until: worker.ctx.now() + SUSPECT_WAIT,
-        reason: "another job that lost its workers runs".into(),
-    })
+        reason: reason.to_owned(),
+    };
+    let permit = Arc::clone(&worker.suspects).acquire_owned();
+    let permit = tokio::time::timeout(SUSPECT_WAIT, permit).await;
+    // The semaphore is never closed.
+    let Ok(Ok(permit)) = permit else {
+        return Err(later("another job that lost its workers runs"));
+    };
+    if let Some(held) = attempt.held_job() {
+        match worker.ctx.store.runs_alone(held).await {
+            Ok(true) => {}
+            Ok(false) => return Err(later("the claim was lost")),
+            Err(error) => return Err(later(&Chain(&error).to_string())),
+        }
+    }
+    Ok(permit)
 }
 
 async fn outcome(
@@ -226,6 +243,7 @@ async fn outcome(
     entry: Entry,
     info: &KindInfo,
     attempt: &Arc<Attempt>,
+    alone: &mut Option<OwnedSemaphorePermit>,
 ) -> Outcome {
     if attempt.lost >= MOST_LOST {
         let said = format!(
@@ -237,10 +255,12 @@ async fn outcome(
     if attempt.spent > info.max_attempts {
         return Outcome::retry("INTERNAL", "the process ended during its last attempt");
     }
-    let _alone = match alone(worker, attempt) {
-        Ok(alone) => alone,
-        Err(later) => return later,
-    };
+    if attempt.lost >= SUSPECT {
+        match turn(worker, attempt).await {
+            Ok(permit) => *alone = Some(permit),
+            Err(later) => return later,
+        }
+    }
     if attempt
         .job
         .deadline

@@ -14,6 +14,9 @@ pub(crate) const MAX_HISTORY: usize = 16_000;
 /// Characters of an error in it.
 const MAX_ERROR: usize = 300;
 
+/// A job whose worker was lost this often may be what ends them. One loss says nothing yet.
+pub const SUSPECT: u32 = 2;
+
 /// An attempt that did not end its job well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setback {

@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 
 use crate::{
     Result, Store,
-    dead_jobs::{note, with_line},
+    dead_jobs::{SUSPECT, note, with_line},
     fair::{self, Waiting},
     sql::{Sql, column, with_values},
 };
@@ -130,22 +130,29 @@ impl Store {
             .await
     }
 
-    /// Puts jobs whose claim ran out back into the queue (their worker died); returns them.
+    /// Puts jobs whose claim ran out back into the queue (their worker died); returns them. The loss counts,
+    /// but for a suspect that did not run alone: it waited, and another took it along.
     pub async fn requeue_stuck_jobs(&self, now: Timestamp, limit: u32) -> Result<Vec<JobRef>> {
         // The claim goes too: a worker that only seemed dead must not end the job any more.
         let stuck = self.engine.pick(
             "SELECT partner_id, id FROM jobs WHERE state = 'running' AND lease_until <= $1 \
              ORDER BY lease_until LIMIT $2",
         );
+        let waited = format!("jobs.lost >= {SUSPECT} AND jobs.alone = 0");
         let rows = Sql::new(format!(
-            "{stuck}UPDATE jobs SET state = 'queued', claim = NULL, lease_until = NULL, lost = jobs.lost + 1, \
+            "{stuck}UPDATE jobs SET state = 'queued', claim = NULL, lease_until = NULL, \
+             lost = jobs.lost + CASE WHEN {waited} THEN 0 ELSE 1 END, \
              run_at = $1, wake_at = $1, dispatched_at = NULL, history = {} FROM picked \
              WHERE jobs.partner_id = picked.partner_id AND jobs.id = picked.id RETURNING {REF}",
             with_line("CAST($3 AS TEXT)")
         ))
         .bind(&now)
         .bind(&limit)
-        .text(&note(now, "WORKER_LOST", "its worker process ended, or stood still for too long"))
+        .text(&note(
+            now,
+            "WORKER_LOST",
+            "its worker process ended, or stood still for too long",
+        ))
         .rows(&self.engine.write)
         .await?;
         rows.iter().map(read_ref).collect()

@@ -62,6 +62,19 @@ impl Store {
         Ok(extended)
     }
 
+    /// Notes that a suspect runs alone from now on, before it does; `false` if its claim no longer holds.
+    pub async fn runs_alone(&self, job: HeldJob) -> Result<bool> {
+        let noted = Sql::new(
+            "UPDATE jobs SET alone = 1 WHERE partner_id = $1 AND id = $2 AND claim = $3 AND state = 'running'",
+        )
+        .bind(&job.partner_id)
+        .bind(&job.job_id)
+        .bind(&job.claim)
+        .run(&self.engine.write)
+        .await?;
+        Ok(noted > 0)
+    }
+
     /// Notes the queue's epoch. Where it is another than the last one noted, the queue lost what it held, and
     /// what waits there is to be pushed again: jobs, and grants that were marked as sent. How many; `None` if
     /// the epoch is the same.

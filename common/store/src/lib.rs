@@ -59,7 +59,7 @@ pub use calls::{CallFilter, CallRow, FinishCall};
 pub use connect::NewConnection;
 pub use connections::{Connection, ConnectionFilter, ConnectionRow};
 pub use data_keys::{DataKeyRow, KeyPurpose};
-pub use dead_jobs::{AllJobsFilter, Setback, Spent};
+pub use dead_jobs::{AllJobsFilter, SUSPECT, Setback, Spent};
 pub use dispatch::{JobCount, JobRef};
 pub use due::DueGrant;
 pub use end_users::{EndUser, EndUserFilter, EndUserOrder};

@@ -48,6 +48,7 @@ files!(
     "0037_connections_listed",
     "0038_connect_links",
     "0039_listing_indexes",
+    "0045_jobs_alone",
 );
 
 /// Every migration, in order.

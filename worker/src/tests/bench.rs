@@ -19,8 +19,8 @@ use latchkey_sandbox::{
     DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox, SandboxConfig, SandboxHandle, Settings,
 };
 use latchkey_store::{
-    AccountRow, AuthConfigRow, Confirmation, Connection, ConnectionFilter, GrantKey, JobClaim,
-    JobRow, JsonMap, PartnerRow, SessionRow,
+    AccountRow, AuthConfigRow, Confirmation, Connection, ConnectionFilter, GrantKey, HeldJob,
+    JobClaim, JobRow, JsonMap, PartnerRow, SessionRow,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -403,7 +403,13 @@ impl Bench {
             claim: AttemptId::new(ctx.now(), &*ctx.entropy),
             lease: LONG,
         };
+        let held = HeldJob {
+            partner_id: self.partner,
+            job_id: job.id,
+            claim: claim.claim,
+        };
         assert!(ctx.store.claim_job(claim).await.unwrap().is_some());
+        assert!(ctx.store.runs_alone(held).await.unwrap());
         self.clock.advance(LONG);
         let found = ctx.store.requeue_stuck_jobs(ctx.now(), 10).await.unwrap();
         assert_eq!(found.len(), 1);

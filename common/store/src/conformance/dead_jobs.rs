@@ -3,7 +3,7 @@
 use latchkey_domain::{AttemptId, states::JobState};
 
 use super::{Fixture, fixture::secs};
-use crate::{AllJobsFilter, CompleteJob, JobClaim, JobEnd, JobRow, Spent};
+use crate::{AllJobsFilter, CompleteJob, HeldJob, JobClaim, JobEnd, JobRow, Spent};
 
 async fn stored(t: &Fixture, kind: &str) -> JobRow {
     let job = JobRow {
@@ -99,6 +99,36 @@ async fn every_setback_is_noted(t: &Fixture) {
     };
     attempt(t, &done, completed).await;
     assert_eq!(read(t, &done).await.history, None);
+}
+
+/// Suspects that were taken along by another do not end for it: only losses of one that ran alone count.
+async fn a_suspect_is_lost_only_where_it_ran_alone(t: &Fixture) {
+    let job = stored(t, "provider_call").await;
+    for (alone, lost, attempts) in [(false, 1, 1), (false, 2, 2), (false, 2, 3), (true, 3, 4)] {
+        let claim = JobClaim {
+            partner_id: job.partner_id,
+            job_id: job.id,
+            claim: t.id(AttemptId::new),
+            // Over at once, because the server's clock cannot be moved.
+            lease: secs(0),
+        };
+        let held = HeldJob {
+            partner_id: claim.partner_id,
+            job_id: claim.job_id,
+            claim: claim.claim,
+        };
+        assert!(!t.store.runs_alone(held).await.unwrap());
+        let row = t.store.claim_job(claim).await.unwrap().unwrap();
+        if alone {
+            assert!(t.store.runs_alone(held).await.unwrap());
+        }
+        let later = row.lease_until.unwrap();
+        let found = t.store.requeue_stuck_jobs(later, 10).await.unwrap();
+        let row = read(t, &job).await;
+        assert_eq!((found.len(), row.lost, row.attempts), (1, lost, attempts));
+        // Its next claim is another one.
+        assert!(!t.store.runs_alone(held).await.unwrap());
+    }
 }
 
 async fn a_history_does_not_grow_for_ever(t: &Fixture) {
@@ -230,6 +260,7 @@ async fn the_operator_finds_jobs_of_all_partners(t: &Fixture) {
 mod every_engine {
     super::super::on_every_engine!(
         every_setback_is_noted,
+        a_suspect_is_lost_only_where_it_ran_alone,
         a_history_does_not_grow_for_ever,
         a_failed_job_lives_again,
         the_operator_finds_jobs_of_all_partners,

@@ -75,7 +75,7 @@ pub(super) async fn claim_all(
     })
     .push(&format!(
         "UPDATE jobs SET state = 'running', claim = v.claim, lease_until = v.lease_until, \
-         wake_at = NULL, attempts = jobs.attempts + 1, \
+         wake_at = NULL, alone = 0, attempts = jobs.attempts + 1, \
          started_at = COALESCE(jobs.started_at, v.claimed_at) FROM v \
          WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.state = 'queued' \
          AND jobs.run_at <= v.claimed_at RETURNING {}",
