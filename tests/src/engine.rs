@@ -115,6 +115,11 @@ impl Fleet {
         .into()
     }
 
+    /// What its keys in Redis begin with.
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
     /// Its database.
     pub fn database(&self) -> &PrivateDatabase {
         &self.0.database

@@ -4,8 +4,12 @@
 mod changes;
 mod doctor;
 mod failover;
+mod faults_postgres;
+mod faults_redis;
+mod faults_worker;
 mod refusals;
 mod replies;
+mod rig;
 mod roles;
 mod schedulers;
 mod stops;

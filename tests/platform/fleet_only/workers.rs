@@ -1,59 +1,9 @@
-//! Workers that die.
+//! Workers that stand still. Those that die are in `faults_worker.rs`.
 
 use futures::future::join_all;
 use latchkey_tests::{Fleet, Sandbox, Server, ServerOptions, until};
 use rustix::process::Signal;
 use serde_json::json;
-
-/// A worker is killed with 200 jobs in flight: all of them run on another within 15 s, and each has one receipt.
-#[tokio::test]
-async fn the_jobs_of_a_killed_worker_run_elsewhere_within_15_s() {
-    let sandbox = Sandbox::start(&["api_latency_ms=30000"]).await;
-    let fleet = Fleet::start().await;
-    // Room for all of them at once, at one provider too.
-    let options = || {
-        ServerOptions::default()
-            .with("WORKER__BACKGROUND", 512)
-            .with("WORKER__PER_PROVIDER", 256)
-    };
-    let process = async |role| Server::join(&fleet, options().role(role)).await;
-    let api = process("api").await;
-    let _scheduler = process("scheduler").await;
-    let mut doomed = process("worker").await;
-    api.sandbox_config(&sandbox).await;
-    let partner = api.partner("test").await;
-    sandbox.set(json!({ "api_latency_ms": 0 })).await;
-    partner.connected("user-1").await;
-    sandbox.set(json!({ "api_latency_ms": 30_000 })).await;
-    let before = sandbox.count("api_calls").await;
-    let later = &[("prefer", "respond-async")];
-    let asked = (0..200).map(|_| partner.call("GET", "/sandbox/profile", "user-1", later, None));
-    for answer in join_all(asked).await {
-        assert_eq!(answer.status, 202, "{}", answer.text());
-    }
-    sandbox.wait("api_calls", before + 200).await;
-    let _heir = process("worker").await;
-    sandbox.set(json!({ "api_latency_ms": 0 })).await;
-    let killed_at = fleet.database().number(super::NOW).await;
-    doomed.process.kill().await;
-    let database = fleet.database();
-    until("all jobs completed", || async {
-        let done = "SELECT COUNT(*) FROM jobs WHERE visible = 1 AND state = 'completed'";
-        (database.number(done).await == 200).then_some(())
-    })
-    .await;
-    let last = database.number("SELECT MAX(completed_at) FROM jobs").await;
-    let took_ms = (last - killed_at) / 1000;
-    assert!(took_ms <= 15_000, "{took_ms} ms");
-    assert_eq!(
-        database
-            .number("SELECT MIN(attempts) FROM jobs WHERE visible = 1")
-            .await,
-        2
-    );
-    assert_eq!(database.number("SELECT COUNT(*) FROM calls").await, 200);
-    assert_eq!(sandbox.count("api_calls").await, before + 400);
-}
 
 /// A worker that stands still for longer than its claims hold loses them: the jobs run elsewhere. When it goes on,
 /// its late outcomes change nothing, and each job has one receipt.
