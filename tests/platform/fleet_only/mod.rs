@@ -4,6 +4,7 @@
 mod changes;
 mod doctor;
 mod failover;
+mod faults_clock;
 mod faults_postgres;
 mod faults_redis;
 mod faults_worker;
