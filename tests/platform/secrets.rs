@@ -14,19 +14,66 @@ fn files(directory: &Path) -> Vec<std::path::PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));
-        } else {
+        } else if path.is_file() {
             found.push(path);
         }
     }
     found
 }
 
-#[tokio::test]
-async fn no_secret_is_logged_or_stored_readable() {
-    let sandbox = Sandbox::start(&["access_lifetime_s=5"]).await;
-    let options = ServerOptions::default().with_log("trace");
-    let mut server = Server::start(options).await;
-    server.sandbox_config(&sandbox).await;
+/// What somebody who reads along must not find.
+pub(super) struct Secrets {
+    /// Word by word.
+    words: Vec<String>,
+    /// The provider's tokens, which nobody but the worker ever saw.
+    tokens: Regex,
+}
+
+impl Secrets {
+    /// Asserts that none of them stands in a text.
+    pub(super) fn are_not_in(&self, text: &str, place: &str) {
+        assert!(
+            !self.tokens.is_match(text),
+            "{place} holds a provider's token"
+        );
+        for word in &self.words {
+            assert!(word.len() >= 8, "'{word}' is too short to look for");
+            let length = word.len();
+            assert!(
+                !text.contains(word.as_str()),
+                "{place} holds a secret of {length} characters"
+            );
+        }
+    }
+
+    /// Asserts that processes logged none of them, at trace level.
+    pub(super) fn are_not_logged_by(&self, servers: &[&Server]) {
+        let logs: Vec<_> = servers.iter().map(|server| server.process.log()).collect();
+        assert!(
+            logs.iter().any(|log| log.contains("TRACE")),
+            "the logs are at trace level"
+        );
+        for log in &logs {
+            self.are_not_in(log, "the log");
+        }
+    }
+
+    /// Asserts that no file of a data directory shows one, but those two that are for their owner's eyes.
+    pub(super) fn are_not_below(&self, directory: &Path) {
+        for path in files(directory)
+            .into_iter()
+            .filter(|p| !p.ends_with("key") && !p.ends_with("run.json"))
+        {
+            let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+            self.are_not_in(&text, &path.display().to_string());
+        }
+    }
+}
+
+/// A life with every kind of secret in it: connecting, calls that are waited for and that are not, refreshes, a
+/// provider that refuses, a call that fails, deletion. Access tokens of the sandbox live for 5 s.
+pub(super) async fn live(server: &Server, sandbox: &Sandbox) -> Secrets {
+    server.sandbox_config(sandbox).await;
     let partner = server.partner("test").await;
     let account = partner.account("user-1").await;
     let session = partner.begin_connect(&account).await;
@@ -37,16 +84,15 @@ async fn no_secret_is_logged_or_stored_readable() {
         .call("GET", "/sandbox/profile", "user-1", &[], None)
         .await
         .data();
-    partner
-        .call(
-            "POST",
-            "/sandbox/messages",
-            "user-1",
-            &[],
-            Some(json!({ "text": "canary-body-7719" })),
-        )
-        .await
-        .data();
+    for prefer in ["wait=30", "respond-async"] {
+        let body = Some(json!({ "text": "canary-body-7719" }));
+        let prefer = &[("prefer", prefer)];
+        partner
+            .call("POST", "/sandbox/messages", "user-1", prefer, body)
+            .await
+            .data();
+    }
+    sandbox.wait("api_writes", 2).await;
     sandbox.wait("token_refresh", 2).await;
     // Errors too: a provider that refuses, and a call that fails.
     sandbox.revoke_all().await;
@@ -57,9 +103,7 @@ async fn no_secret_is_logged_or_stored_readable() {
         .send("DELETE", &format!("/accounts/{account}"), None)
         .await
         .data();
-    server.stop().await;
-
-    let mut secrets: Vec<String> = vec![
+    let mut words: Vec<String> = vec![
         partner.key.clone(),
         "sandbox-secret".into(),
         "canary-body-7719".into(),
@@ -67,7 +111,7 @@ async fn no_secret_is_logged_or_stored_readable() {
         link.rsplit('/').next().unwrap().to_owned(),
     ];
     // What travelled in redirects: states, codes, challenges.
-    secrets.extend(browser.seen.iter().flat_map(|url| {
+    words.extend(browser.seen.iter().flat_map(|url| {
         url.query_pairs()
             .filter(|(name, value)| {
                 matches!(name.as_ref(), "state" | "code" | "consent") && !value.is_empty()
@@ -75,53 +119,29 @@ async fn no_secret_is_logged_or_stored_readable() {
             .map(|(_, value)| value.into_owned())
             .collect::<Vec<_>>()
     }));
-    secrets.extend(
+    words.extend(
         browser
             .cookies
             .values()
             .filter(|value| !value.is_empty())
             .cloned(),
     );
-    assert!(secrets.len() >= 8, "{}", secrets.len());
-    let tokens = Regex::new(r"sbx_(at|rt)_").unwrap();
-    let log = server.process.log();
-    assert!(
-        log.contains("TRACE") || log.contains("\"level\":\"TRACE\""),
-        "the log is at trace level"
-    );
-    for secret in &secrets {
-        assert!(secret.len() >= 8, "'{secret}' is too short to look for");
-        assert!(
-            !log.contains(secret.as_str()),
-            "the log holds a secret of {} characters",
-            secret.len()
-        );
+    assert!(words.len() >= 8, "{}", words.len());
+    Secrets {
+        words,
+        tokens: Regex::new(r"sbx_(at|rt)_").unwrap(),
     }
-    assert!(!tokens.is_match(&log), "the log holds a provider's token");
-
-    nothing_readable_in(&server.data_dir(), &secrets, &tokens);
 }
 
-/// No file of the data directory shows a secret, but those two that are for their owner's eyes.
-fn nothing_readable_in(directory: &Path, secrets: &[String], tokens: &Regex) {
-    for path in files(directory)
-        .into_iter()
-        .filter(|p| !p.ends_with("key") && !p.ends_with("run.json"))
-    {
-        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
-        assert!(
-            !tokens.is_match(&text),
-            "{} holds a provider's token",
-            path.display()
-        );
-        for secret in secrets {
-            assert!(
-                !text.contains(secret.as_str()),
-                "{} holds a secret",
-                path.display()
-            );
-        }
-    }
+#[tokio::test]
+async fn no_secret_is_logged_or_stored_readable() {
+    let sandbox = Sandbox::start(&["access_lifetime_s=5"]).await;
+    let options = ServerOptions::default().with_log("trace");
+    let mut server = Server::start(options).await;
+    let secrets = live(&server, &sandbox).await;
+    server.stop().await;
+    secrets.are_not_logged_by(&[&server]);
+    secrets.are_not_below(&server.data_dir());
 }
 
 /// Ciphertext moved to another row is refused and counted; the other grant goes on.

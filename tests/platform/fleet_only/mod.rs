@@ -13,6 +13,7 @@ mod replies;
 mod rig;
 mod roles;
 mod schedulers;
+mod secrets;
 mod stops;
 mod workers;
 
