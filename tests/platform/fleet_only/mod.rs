@@ -5,6 +5,7 @@ mod changes;
 mod doctor;
 mod failover;
 mod faults_clock;
+mod faults_mixed;
 mod faults_postgres;
 mod faults_redis;
 mod faults_worker;
