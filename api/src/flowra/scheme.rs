@@ -192,6 +192,9 @@ pub(crate) fn tokens(
     let scopes = granted(&mut checks, field, given, scopes);
     checks.finish()?;
     Ok(TokenSet {
+        ends_at: None,
+        class: String::new(),
+        also: Vec::new(),
         access: access.unwrap_or_default().into(),
         refresh: refresh.map(SecretString::from),
         token_type: token_type.to_owned(),

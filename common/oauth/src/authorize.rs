@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::{
     request::{Client, RequestError},
-    spec::{Authorize, OauthSpec, PkceMode, ScopeSeparator},
+    spec::{Authorize, OauthSpec},
     template::Vars,
 };
 
@@ -39,7 +39,7 @@ pub fn authorize_url(
     let mut building = oauth
         .authorize_url(|| CsrfToken::new(request.state.to_owned()))
         .add_scopes(request.scopes.iter().cloned().map(Scope::new));
-    if entry.pkce == PkceMode::S256 {
+    if entry.pkce.is_used() {
         building = building
             .add_extra_param("code_challenge", request.challenge)
             .add_extra_param("code_challenge_method", "S256");
@@ -59,17 +59,41 @@ fn in_dialect(entry: &Authorize, standard: &Url, scopes: &[String]) -> Url {
         if value.is_empty() || entry.drop_params.iter().any(|dropped| *dropped == name) {
             continue;
         }
-        let commas = name == "scope" && entry.scope_separator == ScopeSeparator::Comma;
-        let value = if commas {
-            scopes.join(",")
-        } else {
-            value.into_owned()
-        };
+        if name == "scope" {
+            push_scopes(entry, scopes, &mut url);
+            continue;
+        }
         let renamed = entry.rename_params.get(name.as_ref());
         let name = renamed.map_or(name.as_ref(), String::as_str);
         url.query_pairs_mut().append_pair(name, &value);
     }
     url
+}
+
+/// The scopes, each class in its own parameter.
+fn push_scopes(entry: &Authorize, scopes: &[String], url: &mut Url) {
+    let classes = entry.scope_classes.iter();
+    let classes: Vec<(&str, &str)> = classes
+        .map(|(param, prefix)| (&**param, &**prefix))
+        .collect();
+    let classed = |scope: &str| classes.iter().any(|(_, prefix)| scope.starts_with(prefix));
+    let own = entry
+        .rename_params
+        .get("scope")
+        .map_or("scope", String::as_str);
+    let plain = scopes
+        .iter()
+        .map(String::as_str)
+        .filter(|scope| !classed(scope));
+    let mut params = vec![(own, plain.collect::<Vec<_>>())];
+    for (param, prefix) in &classes {
+        let of = scopes.iter().filter_map(|scope| scope.strip_prefix(prefix));
+        params.push((param, of.collect()));
+    }
+    for (name, scopes) in params.into_iter().filter(|(_, scopes)| !scopes.is_empty()) {
+        let joined = scopes.join(entry.scope_separator.text());
+        url.query_pairs_mut().append_pair(name, &joined);
+    }
 }
 
 /// A callback that does not come from the server the browser was sent to.

@@ -77,11 +77,12 @@ pub(crate) fn classify(
     now: Timestamp,
 ) -> TokenError {
     let status = answer.status.as_u16();
-    let named = members.and_then(error_code);
-    if answer.status.is_success()
-        && named.is_none()
-        && members.is_none_or(|m| m.get("error").is_none())
-    {
+    let named = members.and_then(|members| error_code(spec, members));
+    let refused = |members: &Value| {
+        let not_ok = |path: &String| members.pointer(path) == Some(&Value::Bool(false));
+        members.get("error").is_some() || spec.response.ok_path.as_ref().is_some_and(not_ok)
+    };
+    if answer.status.is_success() && named.is_none() && !members.is_some_and(refused) {
         return unreadable(status, "unreadable_answer");
     }
     let rule = members.and_then(|members| {
@@ -106,7 +107,7 @@ pub(crate) fn classify(
         description: members.and_then(description),
         class,
         // Only an error that the OAuth server itself named: a page of some gateway says nothing of the grant.
-        suspicious: known.is_none() && members.is_some_and(|m| m.get("error").is_some()),
+        suspicious: known.is_none() && members.is_some_and(refused),
         ended: if answer.status.is_success() || answer.status.is_client_error() {
             Ended::Refused
         } else {
@@ -158,9 +159,11 @@ fn by_code(code: &str) -> Option<ErrorClass> {
 }
 
 /// The error code, cleaned: at `/error`, or where other servers put it.
-pub(crate) fn error_code(members: &Value) -> Option<String> {
-    let code = ["/error", "/error/code", "/error/type", "/code"]
-        .iter()
+pub(crate) fn error_code(spec: &OauthSpec, members: &Value) -> Option<String> {
+    let usual = ["/error", "/error/code", "/error/type", "/code"];
+    let places = spec.response.error_path.iter().map(String::as_str);
+    let code = places
+        .chain(usual)
         .find_map(|pointer| text(members, pointer))?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
     let clean = |c: char| if plain(c) { c } else { '_' };

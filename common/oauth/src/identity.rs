@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::{
     answer::text,
     message::{HttpAnswer, HttpRequest},
-    request::{Client, RequestError, bearer, insert_headers},
-    spec::OauthSpec,
+    request::{Client, RequestError, insert_headers, with_token},
+    spec::{IdentityMethod, IdentitySource, IdentitySpec, OauthSpec},
     tokens::TokenSet,
 };
 
@@ -47,33 +47,121 @@ pub fn identity_request(
     client: &Client<'_>,
     tokens: &TokenSet,
 ) -> Result<Option<HttpRequest>, RequestError> {
-    let Some(identity) = &spec.identity else {
+    let asked = spec
+        .identity
+        .as_ref()
+        .and_then(|identity| Some((identity, identity.url.as_ref()?)));
+    let Some((identity, url)) = asked else {
         return Ok(None);
     };
+    let (method, body) = match (identity.method, &identity.body) {
+        (IdentityMethod::Get, _) => (Method::GET, Bytes::new()),
+        (IdentityMethod::Post, None) => (Method::POST, Bytes::new()),
+        (IdentityMethod::Post, Some(body)) => (Method::POST, body.0.to_string().into()),
+    };
+    let (name, value) = with_token(&identity.token_header, &tokens.access)?;
     let mut request = Request::builder()
-        .method(Method::GET)
-        .uri(client.url(&identity.url)?.as_str())
+        .method(method)
+        .uri(client.url(url)?.as_str())
         .header(header::ACCEPT, "application/json")
-        .header(header::AUTHORIZATION, bearer(&tokens.access)?)
-        .body(Bytes::new())?;
+        .header(name, value);
+    if identity.body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let mut request = request.body(body)?;
     insert_headers(request.headers_mut(), &identity.headers)?;
     HttpRequest::to_its_host(request).map(Some)
 }
 
+/// Who connected, where the token endpoint said it; `None` where an address of its own is asked.
+pub fn identity_in_tokens(
+    spec: &OauthSpec,
+    tokens: &TokenSet,
+) -> Option<Result<Identity, IdentityError>> {
+    let identity = spec.identity.as_ref()?;
+    (identity.source == IdentitySource::TokenResponse)
+        .then(|| who(identity, &Value::Object(tokens.extra.clone())))
+}
+
+/// The request that lists the sites of which the connection is for one; `None` where there is no such choice.
+pub fn sites_request(
+    spec: &OauthSpec,
+    client: &Client<'_>,
+    tokens: &TokenSet,
+) -> Result<Option<HttpRequest>, RequestError> {
+    let identity = spec.identity.as_ref();
+    let Some((identity, pick)) = identity.and_then(|i| Some((i, i.pick.as_ref()?))) else {
+        return Ok(None);
+    };
+    let (name, value) = with_token(&identity.token_header, &tokens.access)?;
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(client.url(&pick.url)?.as_str())
+        .header(header::ACCEPT, "application/json")
+        .header(name, value)
+        .body(Bytes::new())?;
+    HttpRequest::to_its_host(request).map(Some)
+}
+
+/// Reads the list of sites: the id to keep, under its name, and the site's name for people. With several the
+/// first serves: the provider lists the one that was consented to last, or the only one.
+pub fn parse_sites(
+    spec: &OauthSpec,
+    answer: &HttpAnswer,
+) -> Result<(String, String, Option<String>), IdentityError> {
+    let pick = spec
+        .identity
+        .as_ref()
+        .and_then(|identity| identity.pick.as_ref());
+    let pick = pick.ok_or(IdentityError::Nobody)?;
+    let body = read(answer)?;
+    let site = body
+        .pointer(&pick.list)
+        .and_then(|list| list.get(0))
+        .ok_or(IdentityError::Nobody)?;
+    let id = text(site, &pick.id)
+        .filter(|id| is_key(id) && is_segment(id))
+        .ok_or(IdentityError::Nobody)?;
+    Ok((pick.store_as.clone(), id, text(site, &pick.label)))
+}
+
+/// Whether a text may stand in an address as one segment, whatever is around it.
+fn is_segment(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    id.bytes().all(plain)
+}
+
 /// Reads the answer.
 pub fn parse_identity(spec: &OauthSpec, answer: &HttpAnswer) -> Result<Identity, IdentityError> {
+    let body = read(answer)?;
+    who(spec.identity.as_ref().ok_or(IdentityError::Nobody)?, &body)
+}
+
+fn read(answer: &HttpAnswer) -> Result<Value, IdentityError> {
     if !answer.status.is_success() {
         return Err(IdentityError::Status(answer.status.as_u16()));
     }
-    let identity = spec.identity.as_ref().ok_or(IdentityError::Nobody)?;
     if answer.body.len() > IDENTITY_ANSWER_BYTES {
         return Err(IdentityError::Nobody);
     }
-    let body: Value = serde_json::from_slice(&answer.body).map_err(|_| IdentityError::Nobody)?;
-    let first = |pointers: &[String]| pointers.iter().find_map(|pointer| text(&body, pointer));
-    let key = first(&identity.stable_key)
-        .filter(|key| key.len() <= KEY_BYTES && !key.chars().any(char::is_control))
-        .ok_or(IdentityError::Nobody)?;
+    serde_json::from_slice(&answer.body).map_err(|_| IdentityError::Nobody)
+}
+
+fn is_key(key: &str) -> bool {
+    key.len() <= KEY_BYTES && !key.chars().any(char::is_control)
+}
+
+fn who(identity: &IdentitySpec, body: &Value) -> Result<Identity, IdentityError> {
+    let first = |pointers: &[String]| pointers.iter().find_map(|pointer| text(body, pointer));
+    let key = first(&identity.stable_key).ok_or(IdentityError::Nobody)?;
+    let key = match first(&identity.workspace) {
+        Some(workspace) => format!("{workspace}:{key}"),
+        None if identity.workspace.is_empty() => key,
+        None => return Err(IdentityError::Nobody),
+    };
+    if !is_key(&key) {
+        return Err(IdentityError::Nobody);
+    }
     let label = first(&identity.label).map(|label| {
         let shown = label.chars().filter(|c| !c.is_control());
         shown.take(LABEL_CHARS).collect()

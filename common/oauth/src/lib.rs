@@ -27,7 +27,10 @@ pub use answer::{Asked, TokenError, parse_tokens};
 pub use authorize::{AuthorizeRequest, IssuerError, authorize_url, check_issuer};
 pub use egress::{Cidr, Egress};
 pub use http::{HttpError, HttpLimits, Lost, NotSent, ProviderHttp};
-pub use identity::{Identity, IdentityError, identity_request, parse_identity};
+pub use identity::{
+    Identity, IdentityError, identity_in_tokens, identity_request, parse_identity, parse_sites,
+    sites_request,
+};
 pub use message::{AllowedHosts, HttpAnswer, HttpRequest};
 pub use pkce::Pkce;
 pub use request::{
@@ -37,4 +40,4 @@ pub use revoke::{RevokeOutcome, RevokeRequest, TokenKind, read_revocation, revok
 pub use spec::{AppKind, OauthSpec};
 pub use template::{Template, TemplateError, Vars};
 pub use times::retry_after;
-pub use tokens::TokenSet;
+pub use tokens::{ClassToken, TokenSet};

@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::{
     message::{AllowedHosts, HttpRequest},
-    spec::{ClientAuth, OauthSpec, PkceMode},
+    spec::{ClientAuth, OauthSpec, RedirectUri, Token, TokenBody, TokenHeader},
     template::{Template, TemplateError, Vars},
     tokens::TokenSet,
 };
@@ -86,19 +86,20 @@ pub fn exchange_request(
             url: exchange.redirect_uri.to_owned(),
         })?;
     let oauth = token_client(client, &spec.token.url, spec.token.auth)?;
-    let mut request = oauth
-        .exchange_code(AuthorizationCode::new(
-            exchange.code.expose_secret().to_owned(),
-        ))
-        .set_redirect_uri(Cow::Owned(redirect));
-    if spec.authorize.pkce == PkceMode::S256 {
+    let mut request = oauth.exchange_code(AuthorizationCode::new(
+        exchange.code.expose_secret().to_owned(),
+    ));
+    if spec.token.redirect_uri == RedirectUri::Always {
+        request = request.set_redirect_uri(Cow::Owned(redirect));
+    }
+    if spec.authorize.pkce.is_used() {
         let verifier = exchange.verifier.expose_secret().to_owned();
         request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier));
     }
     for (name, value) in &spec.token.params {
         request = request.add_extra_param(name.as_str(), value.fill(&client.vars)?);
     }
-    token_request(captured(request.request(&capture))?, &spec.token.headers)
+    token_request(captured(request.request(&capture))?, &spec.token, client)
 }
 
 /// The request that refreshes a grant.
@@ -107,10 +108,7 @@ pub fn refresh_request(
     client: &Client<'_>,
     tokens: &TokenSet,
 ) -> Result<HttpRequest, RequestError> {
-    let refresh = tokens
-        .refresh
-        .as_ref()
-        .ok_or(RequestError::NoRefreshToken)?;
+    let refresh = tokens.next_refresh().ok_or(RequestError::NoRefreshToken)?;
     let url = spec.refresh.url.as_ref().unwrap_or(&spec.token.url);
     let auth = spec.refresh.auth.unwrap_or(spec.token.auth);
     let oauth = token_client(client, url, auth)?;
@@ -122,7 +120,7 @@ pub fn refresh_request(
     for (name, value) in &spec.refresh.params {
         request = request.add_extra_param(name.as_str(), value.fill(&client.vars)?);
     }
-    token_request(captured(request.request(&capture))?, &spec.token.headers)
+    token_request(captured(request.request(&capture))?, &spec.token, client)
 }
 
 impl<'a> Client<'a> {
@@ -208,12 +206,33 @@ fn captured<T, E: oauth2::ErrorResponse + 'static>(
     }
 }
 
+/// The canonical request in the provider's dialect.
 fn token_request(
     request: oauth2::HttpRequest,
-    extra: &BTreeMap<String, String>,
+    token: &Token,
+    client: &Client<'_>,
 ) -> Result<HttpRequest, RequestError> {
     let mut request = request.map(Bytes::from);
-    insert_headers(request.headers_mut(), extra)?;
+    if token.client_id_in_body || token.body == TokenBody::Json {
+        let mut pairs: BTreeMap<String, String> = form_urlencoded::parse(request.body())
+            .into_owned()
+            .collect();
+        if token.client_id_in_body {
+            pairs.insert("client_id".to_owned(), client.vars.client_id.to_owned());
+        }
+        *request.body_mut() = match token.body {
+            TokenBody::Form => form_urlencoded::Serializer::new(String::new())
+                .extend_pairs(&pairs)
+                .finish()
+                .into(),
+            TokenBody::Json => {
+                let json = HeaderValue::from_static("application/json");
+                request.headers_mut().insert(header::CONTENT_TYPE, json);
+                serde_json::json!(pairs).to_string().into()
+            }
+        };
+    }
+    insert_headers(request.headers_mut(), &token.headers)?;
     if let Some(auth) = request.headers_mut().get_mut(header::AUTHORIZATION) {
         auth.set_sensitive(true);
     }
@@ -234,11 +253,15 @@ pub(crate) fn insert_headers(
     Ok(())
 }
 
-/// `Bearer` with the token, marked sensitive.
-pub(crate) fn bearer(token: &SecretString) -> Result<HeaderValue, ::http::Error> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))?;
+/// The header that carries a token, marked sensitive.
+pub(crate) fn with_token(
+    place: &TokenHeader,
+    token: &SecretString,
+) -> Result<(HeaderName, HeaderValue), ::http::Error> {
+    let text = format!("{}{}", place.prefix, token.expose_secret());
+    let mut value = HeaderValue::try_from(text)?;
     value.set_sensitive(true);
-    Ok(value)
+    Ok((HeaderName::try_from(place.name.as_str())?, value))
 }
 
 impl HttpRequest {

@@ -12,7 +12,7 @@ use crate::{
     answer::members,
     classify::{classify, error_code},
     message::{HttpAnswer, HttpRequest},
-    request::{Client, RequestError, bearer},
+    request::{Client, RequestError, with_token},
     spec::{OauthSpec, Revoke, RevokeAuth, RevokeBody, RevokeMethod, RevokeWhich},
     tokens::TokenSet,
 };
@@ -92,6 +92,11 @@ fn revoke_request(
     if revoke.body == RevokeBody::Form {
         fields.push(("token_type_hint", kind.hint().into()));
     }
+    let mut filled = Vec::new();
+    for (name, value) in &revoke.params {
+        filled.push((name.as_str(), value.fill(&client.vars)?));
+    }
+    fields.extend(filled.iter().map(|(name, value)| (*name, value.into())));
     let authorization = match revoke.auth {
         RevokeAuth::Post => {
             fields.push(("client_id", client.vars.client_id.into()));
@@ -100,9 +105,12 @@ fn revoke_request(
             }
             None
         }
-        RevokeAuth::Basic => Some(basic(client.vars.client_id, client.require_secret()?)?),
+        RevokeAuth::Basic => {
+            let value = basic(client.vars.client_id, client.require_secret()?)?;
+            Some((header::AUTHORIZATION, value))
+        }
         RevokeAuth::None => None,
-        RevokeAuth::Bearer => Some(bearer(access)?),
+        RevokeAuth::Bearer => Some(with_token(&revoke.token_header, access)?),
     };
     let (content_type, body) = match revoke.body {
         RevokeBody::Form => (
@@ -130,8 +138,8 @@ fn revoke_request(
     if let Some(content_type) = content_type {
         request = request.header(header::CONTENT_TYPE, content_type);
     }
-    if let Some(authorization) = authorization {
-        request = request.header(header::AUTHORIZATION, authorization);
+    if let Some((name, value)) = authorization {
+        request = request.header(name, value);
     }
     HttpRequest::to_its_host(request.body(Bytes::from(body))?)
 }
@@ -167,7 +175,9 @@ pub enum RevokeOutcome {
 pub fn read_revocation(spec: &OauthSpec, answer: &HttpAnswer, now: Timestamp) -> RevokeOutcome {
     let status = answer.status.as_u16();
     let members = members(&answer.body);
-    let code = members.as_ref().and_then(error_code);
+    let code = members
+        .as_ref()
+        .and_then(|members| error_code(spec, members));
     let listed = |codes: &[u16]| codes.contains(&status);
     let (success, gone) = spec.revoke.as_ref().map_or((false, false), |revoke| {
         (listed(&revoke.success_codes), listed(&revoke.gone_codes))

@@ -145,6 +145,42 @@ impl Template {
         Ok(out)
     }
 
+    /// The template with the scheme at its beginning replaced; `None` where it begins otherwise.
+    pub fn with_scheme_as(&self, scheme: &str, prefix: &str) -> Option<Self> {
+        let Some(Part::Text(text)) = self.parts.first() else {
+            return None;
+        };
+        let rest = text.strip_prefix(scheme)?;
+        let mut parts = self.parts.clone();
+        parts[0] = Part::Text(format!("{prefix}{rest}"));
+        Some(Self { parts })
+    }
+
+    /// The rest of a text that begins as this template does, each placeholder holding anything but a slash.
+    pub fn rest_of<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let mut rest = text;
+        let mut parts = self.parts.iter().peekable();
+        while let Some(part) = parts.next() {
+            match part {
+                Part::Text(text) => rest = rest.strip_prefix(text.as_str())?,
+                Part::Slot(..) => {
+                    let segment = rest.find(['/', '?']).unwrap_or(rest.len());
+                    let next = match parts.peek() {
+                        // What follows inside this segment ends the value; else the segment does.
+                        Some(Part::Text(next)) => next.split('/').next().filter(|n| !n.is_empty()),
+                        _ => None,
+                    };
+                    let end = match next {
+                        Some(next) => rest[..segment].find(next)?,
+                        None => segment,
+                    };
+                    rest = &rest[end..];
+                }
+            }
+        }
+        Some(rest)
+    }
+
     /// The placeholders in it.
     pub fn slots(&self) -> impl Iterator<Item = (Source, &str)> {
         self.parts.iter().filter_map(|part| match part {
@@ -198,6 +234,24 @@ mod tests {
             fill("{connection.shop}"),
             Err(TemplateError::Missing("connection.shop".to_owned()))
         );
+    }
+
+    #[test]
+    fn a_template_is_found_at_the_beginning_of_a_text() {
+        let rest =
+            |template: &str, text: &'static str| Template::parse(template).unwrap().rest_of(text);
+        let shop = "https://{connection.shop}.shop.example/a/{token.id}/b";
+        assert_eq!(
+            rest(shop, "https://acme.shop.example/a/7/b/c?d"),
+            Some("/c?d")
+        );
+        assert_eq!(rest(shop, "https://acme.evil.example/a/7/b"), None);
+        assert_eq!(rest(shop, "https://acme.shop.example/a/7/x"), None);
+        assert_eq!(
+            rest("https://{app.host}", "https://h.example/x"),
+            Some("/x")
+        );
+        assert_eq!(rest("https://h.example", "https://h.example"), Some(""));
     }
 
     #[test]

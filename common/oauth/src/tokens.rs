@@ -7,6 +7,8 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::spec::Renewal;
+
 /// The tokens of one generation.
 #[derive(Clone)]
 pub struct TokenSet {
@@ -24,8 +26,37 @@ pub struct TokenSet {
     pub refresh_expires_at: Option<Timestamp>,
     /// When the answer came.
     pub issued_at: Timestamp,
+    /// When no refresh helps any more, counted from the consent, if the entry knows such an end.
+    pub ends_at: Option<Timestamp>,
+    /// The class of these tokens, where the entry tells several apart; else empty.
+    pub class: String,
+    /// Tokens of other classes that came with the same consent.
+    pub also: Vec<ClassToken>,
     /// What the entry's `response.keep` took from the answer: the source of `{token.…}`.
     pub extra: Map<String, Value>,
+}
+
+/// A token of another class, with a refresh token and an end of its own.
+#[derive(Clone)]
+pub struct ClassToken {
+    /// Its class.
+    pub class: String,
+    /// The access token.
+    pub access: SecretString,
+    /// The refresh token, if there is one.
+    pub refresh: Option<SecretString>,
+    /// When the access token ends, if it does.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// No token.
+impl fmt::Debug for ClassToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClassToken")
+            .field("class", &self.class)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Sealed bytes that hold no token set.
@@ -47,8 +78,26 @@ struct Stored<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_expires_at: Option<Timestamp>,
     issued_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ends_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    class: String,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    also: Vec<StoredClass<'a>>,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     extra: Map<String, Value>,
+}
+
+/// The sealed form of [`ClassToken`].
+#[derive(Serialize, Deserialize)]
+struct StoredClass<'a> {
+    class: String,
+    #[serde(borrow)]
+    access: Cow<'a, str>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    refresh: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
 }
 
 impl TokenSet {
@@ -62,6 +111,9 @@ impl TokenSet {
             expires_at: self.expires_at,
             refresh_expires_at: self.refresh_expires_at,
             issued_at: self.issued_at,
+            ends_at: self.ends_at,
+            class: self.class.clone(),
+            also: self.also.iter().map(ClassToken::stored).collect(),
             extra: self.extra.clone(),
         };
         #[expect(
@@ -83,8 +135,92 @@ impl TokenSet {
             expires_at: stored.expires_at,
             refresh_expires_at: stored.refresh_expires_at,
             issued_at: stored.issued_at,
+            ends_at: stored.ends_at,
+            class: stored.class,
+            also: stored.also.into_iter().map(ClassToken::read).collect(),
             extra: stored.extra,
         })
+    }
+
+    /// The access token of a class, or the grant's own where none is named.
+    pub fn access_of(&self, class: Option<&str>) -> Option<&SecretString> {
+        match class {
+            None => Some(&self.access),
+            Some(class) if class == self.class => Some(&self.access),
+            Some(class) => {
+                let found = self.also.iter().find(|token| token.class == class);
+                found.map(|token| &token.access)
+            }
+        }
+    }
+
+    /// Which token is refreshed next: the one that ends first and can be. `None` is the grant's own, a number
+    /// one of [`TokenSet::also`]. Each attempt presents one refresh token, so that each answer is kept for
+    /// itself.
+    pub(crate) fn next(&self) -> Option<usize> {
+        let own = self.refresh.as_ref().map(|_| (self.expires_at, None));
+        let others = self.also.iter().enumerate();
+        let others = others
+            .filter(|(_, token)| token.refresh.is_some())
+            .map(|(place, token)| (token.expires_at, Some(place)));
+        let late = |end: Option<Timestamp>| end.map_or(i64::MAX, Timestamp::as_micros);
+        own.into_iter()
+            .chain(others)
+            .min_by_key(|(end, _)| late(*end))
+            .and_then(|(_, place)| place)
+    }
+
+    /// The refresh token that is presented next.
+    pub(crate) fn next_refresh(&self) -> Option<&SecretString> {
+        match self.next() {
+            None => self.refresh.as_ref(),
+            Some(place) => self.also[place].refresh.as_ref(),
+        }
+    }
+
+    /// Whether anything can be refreshed.
+    pub fn is_refreshable(&self) -> bool {
+        self.next_refresh().is_some()
+    }
+
+    /// By when a refresh must have been made, as the entry says: before the first access token that can be
+    /// renewed ends, before the refresh token does, and before it has lain idle for too long. `None`: never,
+    /// or only when a call is refused.
+    pub fn refresh_by(&self, renewal: Renewal) -> Option<Timestamp> {
+        if !self.is_refreshable() {
+            return None;
+        }
+        let own = self.expires_at.filter(|_| self.refresh.is_some());
+        let others = self.also.iter().filter(|token| token.refresh.is_some());
+        let access = std::iter::once(own)
+            .chain(others.map(|token| token.expires_at))
+            .flatten()
+            .filter(|_| renewal.by_clock)
+            .map(|end| end.minus(renewal.lead).max(self.issued_at));
+        access
+            .chain(self.refresh_expires_at)
+            .chain(renewal.keepalive.map(|idle| self.issued_at + idle))
+            .min()
+    }
+}
+
+impl ClassToken {
+    fn stored(&self) -> StoredClass<'_> {
+        StoredClass {
+            class: self.class.clone(),
+            access: self.access.expose_secret().into(),
+            refresh: self.refresh.as_ref().map(|r| r.expose_secret().into()),
+            expires_at: self.expires_at,
+        }
+    }
+
+    fn read(stored: StoredClass<'_>) -> Self {
+        Self {
+            class: stored.class,
+            access: stored.access.into_owned().into(),
+            refresh: stored.refresh.map(|refresh| refresh.into_owned().into()),
+            expires_at: stored.expires_at,
+        }
     }
 }
 
@@ -112,6 +248,9 @@ mod tests {
             expires_at: Some(Timestamp::from_secs(100)),
             refresh_expires_at: None,
             issued_at: Timestamp::from_secs(10),
+            ends_at: None,
+            class: String::new(),
+            also: Vec::new(),
             extra: Map::from_iter([("shard".to_owned(), Value::from("eu1"))]),
         }
     }

@@ -55,6 +55,9 @@ fn old() -> TokenSet {
         expires_at: Some(NOW),
         refresh_expires_at: Some(NOW + Duration::from_secs(900)),
         issued_at: Timestamp::from_secs(0),
+        ends_at: None,
+        class: String::new(),
+        also: Vec::new(),
         extra: Map::from_iter([("shard".to_owned(), json!("eu1"))]),
     }
 }
@@ -157,7 +160,8 @@ fn kept_members_are_checked() {
     };
     assert_eq!(
         extra("https://eu1.example.com")["instance"],
-        "https://eu1.example.com"
+        "eu1.example.com",
+        "the host alone"
     );
     assert_eq!(extra("https://evil.example")["team"], "7");
     assert!(!extra("https://evil.example").contains_key("instance"));

@@ -32,6 +32,9 @@ fn tokens() -> TokenSet {
         expires_at: None,
         refresh_expires_at: None,
         issued_at: Timestamp::from_secs(0),
+        ends_at: None,
+        class: String::new(),
+        also: Vec::new(),
         extra: Map::new(),
     }
 }

@@ -51,7 +51,8 @@ impl Service {
         let url = call.target.join(&base)?;
         let mut headers = call.headers;
         for (name, value) in &self.headers {
-            headers.insert(header_name(name)?, header_value(value)?);
+            let value = value.fill(vars).map_err(RequestError::from)?;
+            headers.insert(header_name(name)?, header_value(&value)?);
         }
         if let Some((name, key)) = self.idempotency_header.as_ref().zip(call.idempotency_key) {
             headers.insert(header_name(name)?, header_value(key)?);

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     checks,
     entry::{Endpoint, Provider, Service},
-    lines::line_of,
+    lines::{Place, line_of},
 };
 
 /// Every file of `catalog/`, with its name; written by `build.rs`.
@@ -87,7 +87,7 @@ impl Catalog {
     pub fn load(extra_dir: Option<&Path>) -> Result<Self, CatalogError> {
         let mut entries = Vec::new();
         for (file, text) in EMBEDDED {
-            entries.push(read_entry(&format!("catalog/{file}"), text)?);
+            entries.push(read_entry(&format!("catalog/{file}"), text, &embedded)?);
         }
         let mut catalog = Self::default();
         catalog.insert(entries)?;
@@ -95,13 +95,68 @@ impl Catalog {
             let mut own = Vec::new();
             for path in toml_files(dir)? {
                 let text = read_file(&path)?;
-                let entry = read_entry(&path.display().to_string(), &text)?;
+                let entry = read_entry(&path.display().to_string(), &text, &embedded)?;
                 catalog.providers.remove(&entry.provider.slug);
                 own.push(entry);
             }
             catalog.insert(own)?;
         }
         Ok(catalog)
+    }
+
+    /// Reads one file as [`Catalog::load`] would, beside the entries of the binary.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its line.
+    pub fn check_file(path: &Path) -> Result<Provider, CatalogError> {
+        let text = read_file(path)?;
+        Self::check_text(&path.display().to_string(), &text)
+    }
+
+    /// The same for a text that is at hand; `file` is what errors name.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its line.
+    pub fn check_text(file: &str, text: &str) -> Result<Provider, CatalogError> {
+        let entry = read_entry(file, text, &embedded)?;
+        let mut catalog = Self::load(None)?;
+        let provider = entry.provider.clone();
+        catalog.providers.remove(&provider.slug);
+        catalog.insert(vec![entry])?;
+        Ok(provider)
+    }
+
+    /// Reads and checks a text alone, without a look at the names of other entries.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its line.
+    pub fn parse(file: &str, text: &str) -> Result<Provider, CatalogError> {
+        read_entry(file, text, &embedded).map(|entry| entry.provider)
+    }
+
+    /// The text of an entry of the binary, as its file stands.
+    pub fn embedded_text(slug: &str) -> Option<&'static str> {
+        embedded(slug)
+    }
+
+    /// A catalogue of these entries alone.
+    pub fn of(providers: impl IntoIterator<Item = Provider>) -> Self {
+        let providers = providers.into_iter();
+        Self {
+            providers: providers
+                .map(|provider| (provider.slug.clone(), provider))
+                .collect(),
+        }
+    }
+
+    /// The same catalogue with every address led to a sandbox at this origin, where each provider is mounted
+    /// at `{origin}/{slug}/{host}/…`.
+    #[must_use]
+    pub fn in_sandbox(mut self, origin: &str) -> Self {
+        for provider in self.providers.values_mut() {
+            provider.lead_to(origin);
+        }
+        self
     }
 
     /// Adds entries, whose names must be free.
@@ -222,23 +277,93 @@ struct Entry {
     provider: Provider,
 }
 
-fn read_entry(file: &str, text: &str) -> Result<Entry, CatalogError> {
-    let mut provider: Provider = toml::from_str(text).map_err(|error| CatalogError::Entry {
+/// The text of an entry of the binary.
+fn embedded(slug: &str) -> Option<&'static str> {
+    let file = format!("{slug}.toml");
+    let found = EMBEDDED.iter().find(|(name, _)| *name == file);
+    found.map(|(_, text)| *text)
+}
+
+fn read_entry(
+    file: &str,
+    text: &str,
+    parent: &dyn Fn(&str) -> Option<&'static str>,
+) -> Result<Entry, CatalogError> {
+    let at = |line, message: String| CatalogError::Entry {
         file: file.to_owned(),
-        line: error.span().map_or(1, |span| line_of(text, span.start)),
-        message: error.message().to_owned(),
-    })?;
+        line,
+        message,
+    };
+    let unreadable = |error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| line_of(text, span.start));
+        at(line, error.message().to_owned())
+    };
+    let merged = extended(text, parent).map_err(unreadable)?;
+    let inherits = merged.is_some();
+    let mut provider: Provider = match merged {
+        None => toml::from_str(text).map_err(unreadable)?,
+        Some(Ok(whole)) => whole.try_into().map_err(|error: toml::de::Error| {
+            // The merged document has no lines; the message names the field.
+            at(1, error.message().to_owned())
+        })?,
+        Some(Err(unknown)) => {
+            let line = Place::default().key("extends").line(text);
+            return Err(at(line, format!("extends: there is no entry '{unknown}'")));
+        }
+    };
     checks::check(&provider).map_err(|problem| problem.in_file(file, text))?;
-    provider.kinds = provider
-        .app_kinds
-        .iter()
-        .map(|kind| (kind.name.clone(), kind.apply(&provider.oauth)))
-        .collect();
+    for name in &provider.unsure {
+        let place = name
+            .split('.')
+            .fold(Place::default(), |place, key| place.key(key));
+        if !place.is_in(text) && !inherits {
+            let line = Place::default().key("unsure").line(text);
+            return Err(at(
+                line,
+                format!("unsure: '{name}' does not stand in this file"),
+            ));
+        }
+    }
+    for service in &mut provider.services {
+        for endpoint in &mut service.endpoints {
+            endpoint.declare_paging(service.pagination.as_ref());
+        }
+    }
+    provider.derive_kinds();
     Ok(Entry {
         file: file.to_owned(),
         text: text.to_owned(),
         provider,
     })
+}
+
+/// The document with everything that it does not say taken from the entry that it `extends`; `Some(Err)` names
+/// an entry that there is not. Tables are joined member by member, anything else replaces what was there.
+fn extended(
+    text: &str,
+    parent: &dyn Fn(&str) -> Option<&'static str>,
+) -> Result<Option<Result<toml::Table, String>>, toml::de::Error> {
+    let mut own: toml::Table = toml::from_str(text)?;
+    let Some(toml::Value::String(slug)) = own.remove("extends") else {
+        return Ok(None);
+    };
+    let Some(base) = parent(&slug) else {
+        return Ok(Some(Err(slug)));
+    };
+    let mut whole: toml::Table = toml::from_str(base)?;
+    join(&mut whole, own);
+    Ok(Some(Ok(whole)))
+}
+
+fn join(base: &mut toml::Table, own: toml::Table) {
+    for (name, value) in own {
+        match (base.get_mut(&name), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(own)) => join(base, own),
+            (_, value) => {
+                base.insert(name, value);
+            }
+        }
+    }
 }
 
 fn toml_files(dir: &Path) -> Result<Vec<PathBuf>, CatalogError> {
@@ -296,6 +421,17 @@ fn match_path(template: &str, path: &str) -> Option<(usize, BTreeMap<String, Str
         }
     }
     Some((template.len() - params.len(), params))
+}
+
+impl Provider {
+    /// Makes the protocol of each kind of application anew, after the entry's own was changed.
+    pub fn derive_kinds(&mut self) {
+        let base = &self.oauth;
+        let kinds = self.app_kinds.iter();
+        self.kinds = kinds
+            .map(|kind| (kind.name.clone(), kind.apply(base)))
+            .collect();
+    }
 }
 
 impl Endpoint {

@@ -8,14 +8,17 @@ use std::collections::BTreeSet;
 use ::http::HeaderName;
 
 use self::{
-    endpoint::check_endpoint,
-    protocol::{LATE, check_headers, check_oauth, check_pointer, check_url},
+    endpoint::{check_endpoint, check_pagination},
+    protocol::{
+        LATE, check_header_templates, check_headers, check_oauth, check_pointer, check_url,
+    },
 };
 use crate::{
     catalog::CatalogError,
     entry::{Param, Provider, Service},
     lines::Place,
     permission::{APP_KIND, is_scope},
+    rate::LimitedWhen,
 };
 
 /// First segments of the API's own paths, which no provider or top-level service may take. (`docs` is not
@@ -99,6 +102,20 @@ pub(crate) fn check(provider: &Provider) -> Checked {
     check_params(&provider.connection_params, &root.key("connection_params"))?;
     check_scopes(&provider.base_scopes, &root.key("base_scopes"))?;
     check_oauth(provider, &provider.oauth, &root.key("oauth"))?;
+    let is_page = |url: &String| url::Url::parse(url).is_ok_and(|url| url.scheme() == "https");
+    ensure(
+        provider.doc_url.as_ref().is_none_or(is_page),
+        &root.key("doc_url"),
+        "is not an https address",
+    )?;
+    let day =
+        |text: &String| latchkey_domain::Timestamp::parse(&format!("{text}T00:00:00Z")).is_ok();
+    let dated = provider.verified_at.as_ref().is_none_or(day);
+    ensure(
+        dated,
+        &root.key("verified_at"),
+        "is not a day such as 2026-11-21",
+    )?;
     let mut kinds = BTreeSet::new();
     for (index, kind) in provider.app_kinds.iter().enumerate() {
         let place = root.key("app_kinds").at(index);
@@ -221,7 +238,7 @@ fn check_service(provider: &Provider, service: &Service, place: &Place) -> Check
     check_url(provider, &service.base_url, &place.key("base_url"), LATE)?;
     let clean = !service.base_url.to_string().contains(['?', '#']);
     ensure(clean, &place.key("base_url"), "must have no query")?;
-    check_headers(&service.headers, &place.key("headers"))?;
+    check_header_templates(provider, &service.headers, &place.key("headers"))?;
     let token = &service.token_header;
     check_headers([(&token.name, &token.prefix)], &place.key("token_header"))?;
     if let Some(name) = &service.idempotency_header {
@@ -252,6 +269,26 @@ fn check_service(provider: &Provider, service: &Service, place: &Place) -> Check
         check_scopes(&permission.scopes, &place.key("scopes"))?;
         check_scopes(&permission.implied_by, &place.key("implied_by"))?;
     }
+    if let Some(class) = &service.token_class {
+        let known = provider
+            .oauth
+            .response
+            .tokens
+            .iter()
+            .any(|token| token.class == *class);
+        ensure(
+            known,
+            &place.key("token_class"),
+            "is no class of oauth.response.tokens",
+        )?;
+    }
+    if let Some(pages) = &service.pagination {
+        check_pagination(pages, &place.key("pagination"))?;
+    }
+    check_endpoints(service, place)
+}
+
+fn check_endpoints(service: &Service, place: &Place) -> Checked {
     let (mut names, mut shapes) = (BTreeSet::new(), BTreeSet::new());
     for (index, endpoint) in service.endpoints.iter().enumerate() {
         let place = place.key("endpoints").at(index);
@@ -287,7 +324,7 @@ fn check_service(provider: &Provider, service: &Service, place: &Place) -> Check
             &place.key("permission"),
             "is not a permission of this service",
         )?;
-        check_endpoint(endpoint, &place)?;
+        check_endpoint(service, endpoint, &place)?;
     }
     Ok(())
 }
@@ -310,17 +347,71 @@ fn check_rate(provider: &Provider, place: &Place) -> Checked {
         &place.key("reset_header"),
         "and reset_unit belong together",
     )?;
-    for (index, rule) in rate.limited_when.iter().enumerate() {
-        let place = place.key("limited_when").at(index);
+    if let Some(field) = &rate.retry_after_body {
+        check_pointer(&field.path, &place.key("retry_after_body").key("path"))?;
+    }
+    if let Some(usage) = &rate.usage_header {
+        let place = place.key("usage_header");
+        ensure(
+            HeaderName::try_from(&usage.name).is_ok(),
+            &place.key("name"),
+            "is not a header's name",
+        )?;
+        let groups = regex::Regex::new(&usage.regex).map(|regex| regex.captures_len());
+        let both = groups.is_ok_and(|groups| groups == 3);
+        ensure(
+            both,
+            &place.key("regex"),
+            "is no pattern with two groups: used and limit",
+        )?;
+    }
+    for (index, bucket) in rate.buckets.iter().enumerate() {
+        let place = place.key("buckets").at(index);
+        for (name, header) in [
+            ("remaining_header", &bucket.remaining_header),
+            ("reset_header", &bucket.reset_header),
+        ] {
+            ensure(
+                HeaderName::try_from(header).is_ok(),
+                &place.key(name),
+                "is not a header's name",
+            )?;
+        }
+    }
+    for (index, budget) in rate.budgets.iter().enumerate() {
+        let place = place.key("budgets").at(index);
+        ensure(
+            budget.requests > 0 && budget.per_s > 0,
+            &place,
+            "must be more than none",
+        )?;
+    }
+    let counted =
+        rate.remaining_header.is_some() || !rate.buckets.is_empty() || rate.usage_header.is_some();
+    check_answer_rules(&rate.limited_when, counted, &place.key("limited_when"))?;
+    check_answer_rules(
+        &rate.not_retryable_when,
+        counted,
+        &place.key("not_retryable_when"),
+    )?;
+    check_answer_rules(
+        &provider.unauthorized_when,
+        false,
+        &Place::default().key("unauthorized_when"),
+    )
+}
+
+fn check_answer_rules(rules: &[LimitedWhen], counted: bool, place: &Place) -> Checked {
+    for (index, rule) in rules.iter().enumerate() {
+        let place = place.at(index);
         let texts = !rule.equals.is_empty() || rule.contains.is_some();
         ensure(
             texts || rule.remaining_zero,
             &place,
             "needs remaining_zero, equals or contains",
         )?;
-        let counted = !rule.remaining_zero || rate.remaining_header.is_some();
         ensure(
-            counted,
+            counted || !rule.remaining_zero,
             &place.key("remaining_zero"),
             "needs remaining_header",
         )?;

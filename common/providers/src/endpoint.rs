@@ -1,5 +1,7 @@
 //! Turning a partner's request to a named endpoint into the provider's.
 
+pub(crate) mod template;
+
 use std::{collections::BTreeMap, fmt};
 
 use ::http::Method;
@@ -10,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::{
     catalog::EndpointMatch,
     entry::{BodyRule, Endpoint, EndpointParam, ParamPlace, ParamType},
+    paging::{CURSOR, PageStyle},
     quirks,
     target::{Target, TargetError},
 };
@@ -104,8 +107,11 @@ impl EndpointMatch<'_> {
         }
         let path = provider_path(endpoint, &values)?;
         let query = provider_query(endpoint, &values);
-        let target = Target::raw(&path, Some(&query)).map_err(BuildError::Target)?;
-        let body = provider_body(endpoint, body)?;
+        let target = match self.next_page(&values) {
+            Some(cursor) => next_target(&path, cursor)?,
+            None => Target::raw(&path, Some(&query)).map_err(BuildError::Target)?,
+        };
+        let body = provider_body(endpoint, &values, body)?;
         let method = endpoint.request.method.as_ref();
         Ok(PlannedCall {
             // Checked when the file is read.
@@ -115,6 +121,28 @@ impl EndpointMatch<'_> {
             body: body.map(Bytes::from).unwrap_or_default(),
         })
     }
+}
+
+impl EndpointMatch<'_> {
+    /// The rest of the address of the next page, where the provider gives whole addresses.
+    fn next_page<'v>(&self, values: &Values<'v>) -> Option<&'v str> {
+        let pages = self.endpoint.pages(self.service)?;
+        let cursor = values.get(CURSOR)?.first()?;
+        (pages.style == PageStyle::NextUrl).then_some(*cursor)
+    }
+}
+
+/// The address of the next page: the list's own path and what its cursor adds, which stays at or below it.
+fn next_target(path: &str, cursor: &str) -> Result<Target, BuildError> {
+    let (below, query) = match cursor.split_once('?') {
+        Some((below, query)) => (below, Some(query)),
+        None => (cursor, None),
+    };
+    if !below.is_empty() && !below.starts_with('/') {
+        return Err(BuildError::invalid(CURSOR, "is not one of this list"));
+    }
+    Target::raw(&format!("{path}{below}"), query)
+        .map_err(|_| BuildError::invalid(CURSOR, "is not one of this list"))
 }
 
 /// Values of parameters by their declared names.
@@ -177,7 +205,7 @@ fn provider_query(endpoint: &Endpoint, values: &Values<'_>) -> String {
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     for (name, param) in params_in(endpoint, ParamPlace::Query) {
-        if !endpoint.fills_path(name) {
+        if !endpoint.fills_path(name) && !endpoint.fills_body(name) {
             let sent = param.to.as_deref().unwrap_or(name);
             pairs.extend(
                 values
@@ -197,7 +225,15 @@ fn provider_query(endpoint: &Endpoint, values: &Values<'_>) -> String {
 }
 
 /// The provider's body, if there is one.
-fn provider_body(endpoint: &Endpoint, given: &[u8]) -> Result<Option<Vec<u8>>, BuildError> {
+fn provider_body(
+    endpoint: &Endpoint,
+    values: &Values<'_>,
+    given: &[u8],
+) -> Result<Option<Vec<u8>>, BuildError> {
+    if let Some(template) = &endpoint.request.body {
+        let object = template::fill(endpoint, &template.0, values, given)?;
+        return Ok(Some(object.to_string().into_bytes()));
+    }
     if endpoint.body == BodyRule::Json {
         return match serde_json::from_slice::<Value>(given) {
             // As it came: a second writing could change numbers.
@@ -222,6 +258,19 @@ fn provider_body(endpoint: &Endpoint, given: &[u8]) -> Result<Option<Vec<u8>>, B
 
 /// The declared members of the body, under the provider's names.
 fn body_fields(endpoint: &Endpoint, given: &[u8]) -> Result<Map<String, Value>, BuildError> {
+    let fields = body_values(endpoint, given)?;
+    let renamed = fields.into_iter().map(|(name, value)| {
+        let param = &endpoint.params[name];
+        (param.to.clone().unwrap_or_else(|| name.to_owned()), value)
+    });
+    Ok(renamed.collect())
+}
+
+/// The declared members of the body, checked, with defaults, by their declared names.
+fn body_values<'e>(
+    endpoint: &'e Endpoint,
+    given: &[u8],
+) -> Result<BTreeMap<&'e str, Value>, BuildError> {
     let given = if given.is_empty() { b"{}" } else { given };
     let Ok(Value::Object(given)) = serde_json::from_slice(given) else {
         return Err(BuildError::NotAnObject);
@@ -235,14 +284,14 @@ fn body_fields(endpoint: &Endpoint, given: &[u8]) -> Result<Map<String, Value>, 
             return Err(BuildError::invalid(declared, "is given twice"));
         }
     }
-    let mut fields = Map::new();
+    let mut fields = BTreeMap::new();
     for (name, param) in params_in(endpoint, ParamPlace::Body) {
         let value = values.remove(name).filter(|value| !value.is_null());
         let default = || param.default.as_ref().map(|text| param.kind.json(text));
         match value.or_else(default) {
             Some(value) => {
                 param.check_value(name, &value)?;
-                fields.insert(param.to.clone().unwrap_or_else(|| name.to_owned()), value);
+                fields.insert(name, value);
             }
             None if param.required => return Err(BuildError::Missing(name.to_owned())),
             None => {}
@@ -263,6 +312,12 @@ fn params_in(
 }
 
 impl Endpoint {
+    /// Whether a parameter stands in the template of the provider's body.
+    pub(crate) fn fills_body(&self, name: &str) -> bool {
+        let template = self.request.body.as_ref();
+        template.is_some_and(|template| template::holds(&template.0, name))
+    }
+
     /// Whether a parameter is a segment of the provider's path.
     pub(crate) fn fills_path(&self, name: &str) -> bool {
         self.request.path.contains(&format!("{{{name}}}"))
@@ -271,7 +326,7 @@ impl Endpoint {
 
 impl ParamType {
     /// A default's text as a JSON value.
-    fn json(self, text: &str) -> Value {
+    pub(crate) fn json(self, text: &str) -> Value {
         match self {
             Self::Integer | Self::Boolean => serde_json::from_str(text).unwrap_or_default(),
             Self::String | Self::Strings | Self::Json => text.into(),

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use latchkey_oauth::{AppKind, OauthSpec, Template};
+pub use latchkey_oauth::spec::TokenHeader;
+use latchkey_oauth::{AppKind, OauthSpec, Template, spec::JsonText};
 use serde::Deserialize;
 
-use crate::{keys::KeyScheme, rate::RateSpec};
+use crate::{
+    keys::KeyScheme,
+    paging::Pagination,
+    rate::{LimitedWhen, RateSpec},
+};
 
 /// One provider.
 #[derive(Clone, Debug, Deserialize)]
@@ -15,6 +20,14 @@ pub struct Provider {
     pub slug: String,
     /// Its name for people.
     pub display_name: String,
+    /// Where the provider documents what stands here.
+    pub doc_url: Option<String>,
+    /// When somebody last compared this file with that page (`2026-11-21`).
+    pub verified_at: Option<String>,
+    /// Fields of this file that one source alone, or none that was read, vouches for, as dotted paths
+    /// (`oauth.rotation.mode`). They are shown as such; an operator who knows better extends the entry.
+    #[serde(default)]
+    pub unsure: Vec<String>,
     /// What an auth config must or may give (`{app.…}`).
     #[serde(default)]
     pub app_params: Vec<Param>,
@@ -38,6 +51,9 @@ pub struct Provider {
     /// How it says that it is asked too often.
     #[serde(default)]
     pub rate: RateSpec,
+    /// Answers of the API that mean "this access token does not work", beside 401.
+    #[serde(default)]
+    pub unauthorized_when: Vec<LimitedWhen>,
     /// The protocol of each kind, built when the file is read.
     #[serde(skip)]
     pub(crate) kinds: BTreeMap<String, OauthSpec>,
@@ -73,10 +89,14 @@ pub struct Service {
     pub top_level: bool,
     /// Headers sent with every request.
     #[serde(default)]
-    pub headers: BTreeMap<String, String>,
+    pub headers: BTreeMap<String, Template>,
     /// Where the access token goes.
     #[serde(default)]
     pub token_header: TokenHeader,
+    /// Which of several tokens it is called with (`oauth.response.tokens`); the grant's own unless said.
+    pub token_class: Option<String>,
+    /// How its lists go on, where an endpoint does not say otherwise.
+    pub pagination: Option<Pagination>,
     /// The header in which this service honours an idempotency key.
     pub idempotency_header: Option<String>,
     /// What may be granted.
@@ -84,25 +104,6 @@ pub struct Service {
     /// Named endpoints.
     #[serde(default)]
     pub endpoints: Vec<Endpoint>,
-}
-
-/// Where the access token goes.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenHeader {
-    /// The header's name.
-    pub name: String,
-    /// What stands before the token.
-    pub prefix: String,
-}
-
-impl Default for TokenHeader {
-    fn default() -> Self {
-        Self {
-            name: "authorization".to_owned(),
-            prefix: "Bearer ".to_owned(),
-        }
-    }
 }
 
 /// Something an end user can grant and a partner can switch off.
@@ -144,6 +145,8 @@ pub struct Endpoint {
     pub method: String,
     /// The partner's path below the service, such as `/messages/{id}`.
     pub path: String,
+    /// What it does, in a sentence for people and models; made of its name unless said.
+    pub about: Option<String>,
     /// The permission it needs.
     pub permission: String,
     /// Its parameters by their public name.
@@ -154,10 +157,21 @@ pub struct Endpoint {
     pub body: BodyRule,
     /// The provider's request.
     pub request: ProviderRequest,
+    /// Of a list: JSON pointer to the items in the provider's answer; empty where the answer is the list. A
+    /// list takes `limit` and `cursor` and tells `next_cursor`.
+    pub items: Option<String>,
+    /// How this list goes on, if not as the service's others do.
+    pub pagination: Option<Pagination>,
+    /// The form in which partners get the answer, or each item of a list ([`crate::shape`]); the provider's
+    /// own unless said.
+    pub shape: Option<JsonText>,
+    /// The provider's answer as its documentation shows it, with `{name}` of parameters and, of a list, one
+    /// item with `{n}`: what the sandbox answers with.
+    pub example: Option<JsonText>,
 }
 
 /// A parameter of a named endpoint.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EndpointParam {
     /// Where partners put it.
@@ -166,6 +180,8 @@ pub struct EndpointParam {
     /// Its type.
     #[serde(rename = "type", default)]
     pub kind: ParamType,
+    /// What it is, for people and models.
+    pub about: Option<String>,
     /// Whether it must be there.
     #[serde(default)]
     pub required: bool,
@@ -239,4 +255,7 @@ pub struct ProviderRequest {
     /// Query parameters always sent.
     #[serde(default)]
     pub query: BTreeMap<String, String>,
+    /// The body, with parameters where a text is `{name}` and nothing else. What holds only parameters that
+    /// were not given is left out.
+    pub body: Option<JsonText>,
 }

@@ -35,12 +35,22 @@ impl Place {
         Self(steps)
     }
 
+    /// Whether the value is there.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        self.find(text).1 == self.0.len()
+    }
+
     /// The line of the value, or of the nearest thing around it that is there.
     pub(crate) fn line(&self, text: &str) -> usize {
+        line_of(text, self.find(text).0)
+    }
+
+    /// Where the value begins, or the nearest thing around it, and how many steps lead there.
+    fn find(&self, text: &str) -> (usize, usize) {
         let Ok(document) = DeTable::parse(text) else {
-            return 1;
+            return (0, 0);
         };
-        let mut offset = 0;
+        let (mut offset, mut found_steps) = (0, 0);
         let mut value: Option<&Spanned<DeValue<'_>>> = None;
         for (depth, step) in self.0.iter().enumerate() {
             let found = match (step, value.map(Spanned::get_ref)) {
@@ -53,9 +63,10 @@ impl Place {
                 break;
             };
             offset = found.span().start;
+            found_steps = depth + 1;
             value = Some(found);
         }
-        line_of(text, offset)
+        (offset, found_steps)
     }
 }
 

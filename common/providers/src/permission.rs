@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ::http::Method;
-use latchkey_oauth::{OauthSpec, answer::host_is_below};
+use latchkey_oauth::{OauthSpec, answer::host_is_below, spec::Callback};
 use serde_json::{Map, Value};
 
 use crate::entry::{Param, Permission, PermissionKind, Provider, Service};
@@ -135,6 +135,7 @@ impl Provider {
     /// Which permissions a grant with these scopes allows, by id: the `enabled_services` of a new connection.
     /// Where the kind of application knows no scopes, all of them: the provider decides at each call.
     pub fn granted(&self, spec: &OauthSpec, scopes: &[String]) -> BTreeMap<String, bool> {
+        let scopes = &comparable(spec, scopes);
         let scopeless = spec
             .authorize
             .drop_params
@@ -167,6 +168,52 @@ impl Provider {
             .iter()
             .flat_map(|service| &service.permissions)
     }
+}
+
+/// Granted scopes as the entry writes them: where a class of scopes is another word for asking (HubSpot's
+/// optional ones), what was granted bears no such word.
+fn comparable(spec: &OauthSpec, scopes: &[String]) -> Vec<String> {
+    let mut all = scopes.to_vec();
+    let told = |prefix: &String| {
+        let mut classes = spec.response.tokens.iter();
+        classes.any(|class| class.scope_prefix == *prefix)
+    };
+    for prefix in spec.authorize.scope_classes.values().filter(|p| !told(p)) {
+        all.extend(scopes.iter().map(|scope| format!("{prefix}{scope}")));
+    }
+    all
+}
+
+/// A callback that lacks what the entry captures of it, or brings what does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the callback's '{0}' is missing or does not fit")]
+pub struct CaptureError(pub String);
+
+/// What a callback brings besides the code, by the names under which it is kept with the connection.
+pub fn captured(
+    callback: &Callback,
+    query: &[(String, String)],
+) -> Result<Map<String, Value>, CaptureError> {
+    let mut kept = Map::new();
+    for (name, capture) in &callback.capture {
+        let mut given = query.iter().filter(|(known, _)| *known == capture.query);
+        let wrong = || CaptureError(capture.query.clone());
+        match (given.next(), given.next()) {
+            (None, _) if capture.required => return Err(wrong()),
+            (None, _) => {}
+            (Some((_, value)), None) if fits(&capture.regex, value) => {
+                kept.insert(name.clone(), value.clone().into());
+            }
+            // Twice, or not what it must be.
+            (Some(_), _) => return Err(wrong()),
+        }
+    }
+    Ok(kept)
+}
+
+fn fits(pattern: &str, value: &str) -> bool {
+    let whole = regex::Regex::new(&format!(r"\A(?:{pattern})\z"));
+    value.len() <= PARAM_BYTES && whole.is_ok_and(|whole| whole.is_match(value))
 }
 
 impl Service {

@@ -6,11 +6,14 @@ use ::http::{HeaderMap, StatusCode};
 use latchkey_domain::Timestamp;
 use latchkey_oauth::{
     HttpAnswer, retry_after,
-    spec::TimeUnit,
+    spec::{TimeField, TimeUnit},
     times::{DEFAULT_WAIT, RETRY_AFTER_CAP},
 };
+use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::entry::Provider;
 
 /// `[rate]` of a catalogue file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -30,6 +33,67 @@ pub struct RateSpec {
     pub min_wait_s: Option<u64>,
     /// Whose budget the headers are about.
     pub scope: RateScope,
+    /// More windows that are counted side by side, each with headers of its own; where several are spent, the
+    /// one that ends last counts.
+    pub buckets: Vec<Bucket>,
+    /// Where the body of such an answer says when to come back, for answers without `Retry-After`.
+    pub retry_after_body: Option<TimeField>,
+    /// A header that tells use and limit in one text (Salesforce).
+    pub usage_header: Option<UsageHeader>,
+    /// Answers after which asking again soon is useless: the day's budget is spent.
+    pub not_retryable_when: Vec<LimitedWhen>,
+    /// What the provider allows, as it publishes it.
+    pub budgets: Vec<Budget>,
+}
+
+/// One window among several.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bucket {
+    /// The header with its limit.
+    pub limit_header: Option<String>,
+    /// The header with what is left of it.
+    pub remaining_header: String,
+    /// The header with its end.
+    pub reset_header: String,
+    /// The unit of that end.
+    pub reset_unit: TimeUnit,
+}
+
+/// A header that tells use and limit in one text.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsageHeader {
+    /// Its name.
+    pub name: String,
+    /// A pattern whose first two groups are the requests used and the limit.
+    pub regex: String,
+}
+
+/// A published budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// For whom it is counted.
+    pub scope: BudgetScope,
+    /// So many requests …
+    pub requests: u64,
+    /// … in so many seconds.
+    pub per_s: u64,
+}
+
+/// For whom a budget is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetScope {
+    /// The application: all of its users together.
+    App,
+    /// One user of it.
+    User,
+    /// One workspace, company or organization.
+    Workspace,
+    /// One endpoint, for one user.
+    Endpoint,
 }
 
 /// Whose budget a provider's limits are.
@@ -89,24 +153,66 @@ impl RateSpec {
     /// Reads an answer of the provider's API.
     pub fn read(&self, answer: &HttpAnswer, now: Timestamp) -> RateReading {
         let text = |name: &Option<String>| header(&answer.headers, name.as_deref()?);
+        let (used_limit, used_left) = self.usage(&answer.headers).unzip();
         let number = |name: &Option<String>| text(name)?.trim().parse().ok();
         let mut reading = RateReading {
-            limit: number(&self.limit_header),
-            remaining: number(&self.remaining_header),
+            limit: number(&self.limit_header).or(used_limit),
+            remaining: number(&self.remaining_header).or(used_left),
             reset_at: text(&self.reset_header)
                 .zip(self.reset_unit)
                 .and_then(|(text, unit)| unit.read_text(text, now)),
             limited_until: None,
         };
+        self.read_buckets(&answer.headers, now, &mut reading);
         if self.is_limited(answer, &reading) {
             let reset = reading.reset_at.filter(|_| reading.remaining == Some(0));
             let least = self.min_wait_s.map_or(DEFAULT_WAIT, Duration::from_secs);
-            let until = retry_after(&answer.headers, now)
+            let in_body = || {
+                let field = self.retry_after_body.as_ref()?;
+                let body: Value = serde_json::from_slice(&answer.body).ok()?;
+                field.unit.read(body.pointer(&field.path)?, now)
+            };
+            let mut until = retry_after(&answer.headers, now)
                 .or(reset)
+                .or_else(in_body)
                 .unwrap_or(now + least);
+            let useless = |rule: &LimitedWhen| rule.matches(answer, &reading);
+            if self.not_retryable_when.iter().any(useless) {
+                until = now + RETRY_AFTER_CAP;
+            }
             reading.limited_until = Some(until.clamp(now, now + RETRY_AFTER_CAP));
         }
         reading
+    }
+
+    /// Limit and what is left, from the header that tells both.
+    fn usage(&self, headers: &HeaderMap) -> Option<(u64, u64)> {
+        let usage = self.usage_header.as_ref()?;
+        // The pattern was checked when the file was read; it is short, and the header is read once a call.
+        let found = Regex::new(&usage.regex).ok()?;
+        let groups = found.captures(header(headers, &usage.name)?)?;
+        let number = |n| groups.get(n)?.as_str().parse::<u64>().ok();
+        let (used, limit) = (number(1)?, number(2)?);
+        Some((limit, limit.saturating_sub(used)))
+    }
+
+    /// What the further windows add: the least that is left, and the latest end of one that is spent.
+    fn read_buckets(&self, headers: &HeaderMap, now: Timestamp, reading: &mut RateReading) {
+        for bucket in &self.buckets {
+            let number = |name: &str| header(headers, name)?.trim().parse::<u64>().ok();
+            let Some(left) = number(&bucket.remaining_header) else {
+                continue;
+            };
+            let end = header(headers, &bucket.reset_header)
+                .and_then(|text| bucket.reset_unit.read_text(text, now));
+            if reading.remaining.is_none_or(|least| left < least) {
+                reading.remaining = Some(left);
+                reading.limit = bucket.limit_header.as_deref().and_then(number);
+                reading.reset_at = end;
+            } else if left == 0 && reading.remaining == Some(0) {
+                reading.reset_at = reading.reset_at.max(end);
+            }
+        }
     }
 
     fn is_limited(&self, answer: &HttpAnswer, reading: &RateReading) -> bool {
@@ -115,6 +221,18 @@ impl RateSpec {
                 .limited_when
                 .iter()
                 .any(|rule| rule.matches(answer, reading))
+    }
+}
+
+impl Provider {
+    /// Whether an answer of the API means that its access token does not work.
+    pub fn is_unauthorized(&self, answer: &HttpAnswer) -> bool {
+        let reading = RateReading::default();
+        answer.status == StatusCode::UNAUTHORIZED
+            || self
+                .unauthorized_when
+                .iter()
+                .any(|rule| rule.matches(answer, &reading))
     }
 }
 

@@ -196,6 +196,9 @@ fn previous() -> TokenSet {
         expires_at: Some(NOW),
         refresh_expires_at: None,
         issued_at: Timestamp::from_secs(0),
+        ends_at: None,
+        class: String::new(),
+        also: Vec::new(),
         extra: Map::new(),
     }
 }

@@ -45,7 +45,7 @@ GET google/calendar/events?calendarId=a@x.example&timeMin=2026-01-01 -> GET /cal
 POST calendar/events {"summary":"x","n":1.0} -> POST /calendars/primary/events {"summary":"x","n":1.0}
 PUT google/calendar/events/e1 {} -> PUT /calendars/primary/events/e1 {}
 DELETE calendar/events/e1?sendUpdates=none -> DELETE /calendars/primary/events/e1?sendUpdates=none
-GET drive/files?limit=10 -> GET /files?pageSize=10
+GET drive/files?limit=10 -> GET /files?fields=nextPageToken%2Cfiles%28id%2Cname%2CmimeType%2CmodifiedTime%2Csize%2CwebViewLink%29&pageSize=10
 GET docs/documents/d1 -> GET /documents/d1
 GET slides/presentations/p1 -> GET /presentations/p1
 GET sheets/spreadsheets/s1/values/A1:B2 -> GET /spreadsheets/s1/values/A1%3AB2

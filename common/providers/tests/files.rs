@@ -65,6 +65,34 @@ fn an_operator_adds_and_replaces_entries() {
 }
 
 #[test]
+fn an_operator_changes_one_field_and_keeps_the_rest() {
+    let ours = "extends = \"hubspot\"\n\n[oauth.rotation]\nmode = \"single_use\"\n";
+    let catalog = load(&[("hubspot.toml", ours)]).unwrap();
+    let hubspot = provider(&catalog, "hubspot");
+    assert!(hubspot.oauth.rotation.rules().rotates);
+    assert_eq!(hubspot.oauth.lifetimes.access_s, Some(1800));
+    assert_eq!(hubspot.services[0].endpoints.len(), 15);
+    let error = load(&[("x.toml", "slug = \"x\"\nextends = \"nobody\"\n")]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("x.toml:2: extends: there is no entry 'nobody'"),
+        "{error}"
+    );
+    let unsure = ACME.replace(
+        "display_name",
+        "unsure = [\"oauth.rotation.grace_s\"]\ndisplay_name",
+    );
+    let error = load(&[("acme.toml", &unsure)]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("acme.toml:3: unsure: 'oauth.rotation.grace_s' does not stand"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_missing_directory_is_named() {
     let error = Catalog::load(Some("/nonexistent/catalog".as_ref())).unwrap_err();
     assert_eq!(error.to_string(), "cannot read /nonexistent/catalog");

@@ -92,6 +92,8 @@ pub struct TakeCode {
     pub state_hash: [u8; 32],
     /// The code, sealed.
     pub code: Vec<u8>,
+    /// Values for the catalogue entry's placeholders, with what the callback brought.
+    pub params: JsonMap,
     /// What follows.
     pub then: AfterCode,
     /// Now.
@@ -197,7 +199,7 @@ impl Store {
         let mut tx = self.engine.begin().await?;
         let changed = Sql::new(
             "UPDATE connect_sessions SET status = $1, code = $2, completion_hash = $3, \
-             updated_at = $4 WHERE partner_id = $5 AND id = $6 AND status = 'authorizing' \
+             updated_at = $4, params = $8 WHERE partner_id = $5 AND id = $6 AND status = 'authorizing' \
              AND state_hash = $7 AND expires_at > $4",
         )
         .bind(&status)
@@ -207,6 +209,7 @@ impl Store {
         .bind(&take.partner_id)
         .bind(&take.session_id)
         .bind(&take.state_hash)
+        .bind(&take.params)
         .run(&mut *tx)
         .await?;
         if changed == 0 {

@@ -13,8 +13,9 @@ use latchkey_jobs::{
     kinds::{ExchangeCode, exchange_code::ExchangeAnswer},
 };
 use latchkey_oauth::{
-    Asked, CodeExchange, HttpError, Identity, TokenError, TokenSet, exchange_request,
-    identity_request, parse_identity, parse_tokens,
+    Asked, CodeExchange, HttpAnswer, HttpError, HttpRequest, Identity, RequestError, TokenError,
+    TokenSet, exchange_request, identity_in_tokens, identity_request, parse_identity, parse_sites,
+    parse_tokens, sites_request,
 };
 use latchkey_store::{JsonMap, SessionRow, StoreError};
 use latchkey_telemetry::Chain;
@@ -153,9 +154,10 @@ impl Exchange<'_> {
             .get(session.partner_id, session.auth_config_id)
             .await;
         let client = client.map_err(|e| Failed::exchange(&e))?;
-        let tokens = self.exchange(&client).await?;
+        let mut tokens = self.exchange(&client).await?;
         point("exchange::answered");
-        let identity = self.identity(&client, &tokens).await?;
+        let mut identity = self.identity(&client, &tokens).await?;
+        self.site(&client, &mut tokens, &mut identity).await?;
         self.store(&client, &tokens, &identity).await
     }
 
@@ -263,44 +265,92 @@ impl Exchange<'_> {
         })
     }
 
-    /// Who connected. A GET, so it may be asked twice.
+    /// Who connected.
     pub(super) async fn identity(
         &self,
         client: &OauthClient,
         tokens: &TokenSet,
     ) -> Result<Identity, Failed> {
-        let ctx = &self.worker.ctx;
         let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
+        if let Some(said) = identity_in_tokens(spec, tokens) {
+            return said.map_err(|e| Failed::exchange(&e));
+        }
+        let credentials = client.client(&self.session.params, &tokens.extra);
+        let answer = self
+            .ask(client, tokens, || {
+                identity_request(spec, &credentials, tokens)
+            })
+            .await?;
+        match answer {
+            Some(answer) => parse_identity(spec, &answer).map_err(|e| Failed::exchange(&e)),
+            None => Ok(Identity {
+                key: String::new(),
+                label: None,
+            }),
+        }
+    }
+
+    /// Which of several sites the connection is for; its name becomes part of the label.
+    async fn site(
+        &self,
+        client: &OauthClient,
+        tokens: &mut TokenSet,
+        identity: &mut Identity,
+    ) -> Result<(), Failed> {
+        let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
+        let credentials = client.client(&self.session.params, &tokens.extra);
+        let answer = self
+            .ask(client, tokens, || sites_request(spec, &credentials, tokens))
+            .await?;
+        let Some(answer) = answer else {
+            return Ok(());
+        };
+        let (name, id, label) = parse_sites(spec, &answer).map_err(|e| Failed::exchange(&e))?;
+        identity.key = format!("{id}:{}", identity.key);
+        if let Some(site) = label {
+            let who = identity.label.take().unwrap_or_default();
+            identity.label = Some(format!("{who} ({site})"));
+        }
+        tokens.extra.insert(name, id.into());
+        Ok(())
+    }
+
+    /// Asks something that changes nothing, twice if need be; `None` where the entry asks nothing.
+    async fn ask(
+        &self,
+        client: &OauthClient,
+        tokens: &TokenSet,
+        build: impl Fn() -> Result<Option<HttpRequest>, RequestError>,
+    ) -> Result<Option<HttpAnswer>, Failed> {
+        let ctx = &self.worker.ctx;
         let provider = client.provider().map_err(|e| Failed::exchange(&e))?;
+        let identity = client
+            .spec()
+            .map_err(|e| Failed::exchange(&e))?
+            .identity
+            .as_ref();
+        let place = identity.map_or("authorization", |identity| {
+            identity.token_header.name.as_str()
+        });
         let mut last = None;
         for _ in 0..2 {
-            let credentials = client.client(&self.session.params, &tokens.extra);
-            let request = identity_request(spec, &credentials, tokens);
-            let Some(mut request) = request.map_err(|e| Failed::exchange(&e))? else {
-                return Ok(Identity {
-                    key: String::new(),
-                    label: None,
-                });
+            let Some(mut request) = build().map_err(|e| Failed::exchange(&e))? else {
+                return Ok(None);
             };
             let headers = request.request.headers_mut();
             provider
-                .present(&tokens.token_type, &tokens.access, "authorization", headers)
+                .present(&tokens.token_type, &tokens.access, place, headers)
                 .map_err(|e| Failed::exchange(&e))?;
             let limit = latchkey_oauth::identity::IDENTITY_ANSWER_BYTES;
-            match ctx
-                .http
-                .send(request, ctx.config.refresh.timeout / 2, limit)
-                .await
-            {
+            let within = ctx.config.refresh.timeout / 2;
+            match ctx.http.send(request, within, limit).await {
                 Ok(answer) if answer.status.is_server_error() => {
                     last = Some(Failed {
                         code: UNAVAILABLE,
                         error: format!("the identity endpoint answered {}", answer.status),
                     });
                 }
-                Ok(answer) => {
-                    return parse_identity(spec, &answer).map_err(|e| Failed::exchange(&e));
-                }
+                Ok(answer) => return Ok(Some(answer)),
                 Err(error) => last = Some(Failed::new(UNAVAILABLE, &error)),
             }
         }

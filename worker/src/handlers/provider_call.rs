@@ -381,19 +381,21 @@ impl<'a> Call<'a> {
         let wrong = |error: &(dyn std::error::Error + 'static)| {
             Fault::new("PROVIDER_ERROR", Chain(error).to_string())
         };
+        let access = fresh.tokens.access_of(service.token_class.as_deref());
+        let access = access.ok_or_else(|| {
+            Fault::new(
+                "SERVICE_DISABLED",
+                "the consent gave no token for this service",
+            )
+        })?;
         let mut request = service
-            .call_request(&vars, call, &fresh.tokens.access)
+            .call_request(&vars, call, access)
             .map_err(|error| wrong(&error))?;
-        let (tokens, headers) = (&fresh.tokens, request.request.headers_mut());
+        let (kind, headers) = (&fresh.tokens.token_type, request.request.headers_mut());
         with.client
             .provider()
             .map_err(|error| wrong(&error))?
-            .present(
-                &tokens.token_type,
-                &tokens.access,
-                &service.token_header.name,
-                headers,
-            )
+            .present(kind, access, &service.token_header.name, headers)
             .map_err(|error| wrong(&error))?;
         Ok(request)
     }

@@ -17,7 +17,7 @@ use latchkey_jobs::{
 };
 use latchkey_oauth::{
     HttpAnswer, HttpError, HttpRequest, RequestError, RevokeOutcome, TokenSet,
-    answer::TOKEN_ANSWER_BYTES, read_revocation, retry_after, revoke_requests, spec::BlastRadius,
+    answer::TOKEN_ANSWER_BYTES, read_revocation, retry_after, revoke_requests,
 };
 use latchkey_runtime::{Context, SealError};
 use latchkey_store::{CloseAttempt, GrantKey, GrantRow, GrantSecret, JsonMap, StoreError};
@@ -41,6 +41,8 @@ const OPERATOR_WAIT: Duration = Duration::from_secs(3600);
 struct Over {
     outcome: &'static str,
     statuses: Vec<u16>,
+    /// Where the end user removes the application by hand, if that is left to do.
+    help_url: Option<String>,
 }
 
 const CONFIRMED: &str = "confirmed";
@@ -54,6 +56,7 @@ impl From<&'static str> for Over {
         Self {
             outcome,
             statuses: Vec::new(),
+            help_url: None,
         }
     }
 }
@@ -107,7 +110,7 @@ async fn receipt(worker: &Worker, attempt: &Attempt, over: &Over) -> Result<Vec<
     let receipt = RevocationReceipt {
         outcome: over.outcome.to_owned(),
         statuses: over.statuses.clone(),
-        help_url: None,
+        help_url: over.help_url.clone(),
     };
     #[expect(clippy::expect_used, reason = "texts and numbers always serialize")]
     let bytes = serde_json::to_vec(&receipt).expect("a receipt is plain JSON");
@@ -244,7 +247,7 @@ impl<'a> Revocation<'a> {
         let reaches_siblings = spec
             .revoke
             .as_ref()
-            .is_some_and(|revoke| revoke.blast_radius == BlastRadius::Account);
+            .is_some_and(|revoke| revoke.blast_radius.reaches_siblings());
         if reaches_siblings && let Some(connection) = &connection {
             let shared = ctx.store.has_living_sibling(connection).await;
             if shared.map_err(|e| internal(&e))? {
@@ -284,7 +287,12 @@ impl<'a> Revocation<'a> {
         let spec = client.spec().map_err(|e| internal(&e))?;
         let requests = match revoke_requests(spec, &client.client(params, &tokens.extra), tokens) {
             Ok(requests) => requests,
-            Err(RequestError::Unsupported(_)) => return Ok(NOT_SUPPORTED.into()),
+            Err(RequestError::Unsupported(_)) => {
+                return Ok(Over {
+                    help_url: spec.disconnect_help_url.clone(),
+                    ..NOT_SUPPORTED.into()
+                });
+            }
             Err(error) => {
                 tracing::error!(error = %Chain(&error), "the revocation cannot be built");
                 return Ok(IMPOSSIBLE.into());
@@ -304,6 +312,7 @@ impl<'a> Revocation<'a> {
                     ..
                 } => {
                     over.outcome = IMPOSSIBLE;
+                    over.help_url.clone_from(&spec.disconnect_help_url);
                     return Ok(over);
                 }
                 RevokeOutcome::Failed {
@@ -356,7 +365,7 @@ pub(super) async fn revoke_unstored(
         return statuses;
     };
     let revoke = spec.revoke.as_ref();
-    if revoke.is_none_or(|revoke| revoke.blast_radius == BlastRadius::Account) {
+    if revoke.is_none_or(|revoke| revoke.blast_radius.reaches_siblings()) {
         return statuses;
     }
     let requests = revoke_requests(spec, &client.client(params, &tokens.extra), tokens);

@@ -12,6 +12,7 @@ use latchkey_oauth::{
     HttpAnswer, HttpError, HttpRequest, OauthSpec, Template, TokenError,
     answer::{Asked, TOKEN_ANSWER_BYTES, parse_tokens},
     refresh_request,
+    spec::Renewal,
     template::Source,
 };
 use latchkey_store::{GrantClaim, GrantRow, JsonMap, LoadedGrant, StoreError};
@@ -87,6 +88,8 @@ pub(super) struct Claimed {
     pub(super) row: GrantRow,
     pub(super) attempt: AttemptId,
     pub(super) rules: RotationRules,
+    /// When what comes is due again.
+    pub(super) renewal: Option<Renewal>,
     /// The doubt that the claim carries on.
     pub(super) doubt: bool,
     /// From when the grace counts.
@@ -142,6 +145,7 @@ impl Protocol {
             } => (doubt, first_claim_at),
             other => return Err(End::NotNow(other)),
         };
+        let renewal = client.spec().ok().map(|spec| spec.refresh.renewal());
         let prepared = self.prepare(&loaded, client).await.map_err(End::Blocked)?;
         if let Some(wait) = self.health.blocked(&prepared.path, clock.monotonic()) {
             self.ctx.metrics.throttled(ThrottleScope::Breaker);
@@ -153,6 +157,7 @@ impl Protocol {
         let claimed = Claimed {
             attempt: AttemptId::new(self.ctx.now(), &*self.ctx.entropy),
             rules: self.rules(&loaded.row).await,
+            renewal,
             row: loaded.row,
             doubt,
             first_claim_at,

@@ -72,11 +72,9 @@ impl Protocol {
                 bytes.expose_secret(),
             )
         });
-        // The refresh token may end before the access token does.
-        let end = [tokens.expires_at, tokens.refresh_expires_at];
-        let end = end.into_iter().flatten().min();
-        let due_at = end
-            .filter(|_| tokens.refresh.is_some())
+        let due_at = claimed
+            .renewal
+            .and_then(|renewal| tokens.refresh_by(renewal))
             .map(|end| refresh::due_at(grant.id, version, tokens.issued_at, end));
         Some(Entry {
             sealed: sealed.await?,
@@ -87,7 +85,7 @@ impl Protocol {
                 issued_at: tokens.issued_at,
                 expires_at: tokens.expires_at,
                 due_at,
-                refreshable: tokens.refresh.is_some(),
+                refreshable: tokens.is_refreshable(),
                 dies_at: tokens.refresh_expires_at,
                 took: claimed.took(&*self.ctx.clock),
             },

@@ -126,6 +126,7 @@ impl Protocol {
         let claimed = Claimed {
             attempt,
             rules: self.rules(&row).await,
+            renewal: None,
             doubt: row.in_doubt,
             first_claim_at: row.first_claim_at.unwrap_or(row.updated_at),
             begun: None,

@@ -9,6 +9,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use latchkey_jobs::kinds::provider_call::{CallAnswer, CallResult};
+use latchkey_providers::{Endpoint, Service, Target};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
@@ -17,6 +18,7 @@ use crate::{
     error::{ApiError, Code},
     reach,
     reply::Result,
+    state::Api,
 };
 
 /// How much of a provider's error body is told, in bytes: enough for any error object.
@@ -48,7 +50,8 @@ const LIMITS: &str = "x-ratelimit-";
 const PROVIDER_LIMITS: &str = "x-provider-ratelimit-";
 
 /// The response to the caller.
-pub(super) fn render(call: &Call, answer: &CallAnswer, body: &[u8]) -> Result<Response> {
+pub(super) fn render(api: &Api, call: &Call, answer: &CallAnswer, body: &[u8]) -> Result<Response> {
+    let page = Page::of(api, call);
     let mut response = match &answer.result {
         CallResult::Failed {
             code,
@@ -66,7 +69,7 @@ pub(super) fn render(call: &Call, answer: &CallAnswer, body: &[u8]) -> Result<Re
             if call.shape == Shape::Raw {
                 raw(status, &headers, body)
             } else {
-                named(status, &headers, body, *limited_for_s).into_response()
+                named(status, &headers, body, *limited_for_s, page).into_response()
             }
         }
     };
@@ -147,6 +150,7 @@ fn named(
     headers: &HeaderMap,
     body: &[u8],
     limited_for_s: Option<u64>,
+    page: Page<'_>,
 ) -> Result<Response> {
     if limited_for_s.is_some() || status == StatusCode::TOO_MANY_REQUESTS {
         let wait = limited_for_s.map_or(LIMITED_FOR, Duration::from_secs);
@@ -168,13 +172,13 @@ fn named(
     let essence = essence.trim().to_ascii_lowercase();
     let is_json = essence.is_empty() || essence.ends_with("json");
     if body.is_empty() {
-        return envelope(RawValue::NULL, headers);
+        return envelope(RawValue::NULL, headers, None);
     }
     if !is_json && essence != "text/html" {
         return Ok(file(headers, body));
     }
     match serde_json::from_slice::<&RawValue>(body) {
-        Ok(data) if is_json => envelope(data, headers),
+        Ok(data) if is_json => page.envelope(data, headers),
         _ => {
             let text = "The provider answered with something that is no JSON.";
             Err(ApiError::new(Code::ProviderError, text).also("details", told(status, body)))
@@ -182,14 +186,78 @@ fn named(
     }
 }
 
-/// `{"ok":true,"data":…}` with the provider's JSON as it stood, and its links to further pages.
-fn envelope(data: &RawValue, headers: &HeaderMap) -> Result<Response> {
-    #[derive(Serialize)]
-    struct Named<'a> {
-        ok: bool,
-        data: &'a RawValue,
+/// What the catalogue says of the endpoint's answers.
+#[derive(Clone, Copy)]
+struct Page<'a> {
+    endpoint: Option<(&'a Service, &'a Endpoint)>,
+    target: Option<&'a str>,
+}
+
+impl<'a> Page<'a> {
+    #[cfg(test)]
+    const NONE: Page<'static> = Page {
+        endpoint: None,
+        target: None,
+    };
+
+    fn of(api: &'a Api, call: &'a Call) -> Self {
+        let provider = api.ctx.catalog.get(&call.provider);
+        let service = provider.and_then(|provider| provider.service(&call.service));
+        let endpoint = service.and_then(|service| {
+            let mut endpoints = service.endpoints.iter();
+            Some((
+                service,
+                endpoints.find(|endpoint| endpoint.name == call.endpoint)?,
+            ))
+        });
+        Self {
+            endpoint,
+            target: Some(&call.request.target),
+        }
     }
-    let body = serde_json::to_vec(&Named { ok: true, data }).map_err(ApiError::internal)?;
+
+    /// The answer in the form that the entry promises, with the cursor of the next page. What the entry says
+    /// nothing of stays as it came.
+    fn envelope(self, data: &RawValue, headers: &HeaderMap) -> Result<Response> {
+        let Some((service, endpoint)) = self.endpoint else {
+            return envelope(data, headers, None);
+        };
+        if endpoint.items.is_none() && endpoint.shape.is_none() {
+            return envelope(data, headers, None);
+        }
+        let answer: Value = serde_json::from_str(data.get()).map_err(ApiError::internal)?;
+        let target = self.target.and_then(|target| match target.split_once('?') {
+            Some((path, query)) => Target::raw(path, Some(query)).ok(),
+            None => Target::raw(target, None).ok(),
+        });
+        let next =
+            target.and_then(|target| endpoint.next_cursor(service, &target, headers, &answer));
+        match endpoint.shaped(&answer) {
+            Some(shaped) => envelope(shaped, headers, next),
+            None => envelope(data, headers, next),
+        }
+    }
+}
+
+/// `{"ok":true,"data":…}` with the provider's JSON as it stood, and its links to further pages.
+fn envelope(
+    data: impl Serialize,
+    headers: &HeaderMap,
+    next_cursor: Option<String>,
+) -> Result<Response> {
+    #[derive(Serialize)]
+    struct Named<T> {
+        ok: bool,
+        data: T,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next_cursor: Option<String>,
+    }
+    let named = Named {
+        ok: true,
+        data,
+        next_cursor,
+    };
+    let body = serde_json::to_vec(&named).map_err(ApiError::internal)?;
     let json = HeaderValue::from_static("application/json");
     let mut response = ([(header::CONTENT_TYPE, json)], body).into_response();
     for link in headers.get_all(header::LINK) {
@@ -258,7 +326,13 @@ mod tests {
     fn files_pass_and_other_texts_do_not() {
         let render = |content_type: &str, body: &[u8]| {
             let pairs = [("content-type".to_owned(), content_type.to_owned())];
-            let result = named(StatusCode::OK, &read_headers(&pairs), body, None);
+            let result = named(
+                StatusCode::OK,
+                &read_headers(&pairs),
+                body,
+                None,
+                Page::NONE,
+            );
             match result {
                 Ok(response) => {
                     let content_type = response.headers()[header::CONTENT_TYPE].to_str().unwrap();

@@ -221,7 +221,7 @@ async fn outcome(api: &Api, call: &Call, id: JobId) -> Result<Option<Response>> 
         return Ok(Some(jobs::get::detail(api, &row).await?.into_response()));
     }
     let Some(sealed) = &row.result else {
-        return Ok(Some(answer::render(call, &unsaid(call, &row), &[])?));
+        return Ok(Some(answer::render(api, call, &unsaid(call, &row), &[])?));
     };
     let plain = api
         .ctx
@@ -230,7 +230,7 @@ async fn outcome(api: &Api, call: &Call, id: JobId) -> Result<Option<Response>> 
         .await?;
     let (head, body) =
         frame::unpack::<CallAnswer>(plain.expose_secret()).map_err(ApiError::internal)?;
-    answer::render(call, &head, body).map(Some)
+    answer::render(api, call, &head, body).map(Some)
 }
 
 /// The answer of a call whose job ended without one: its row says why.

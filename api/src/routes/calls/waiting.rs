@@ -51,7 +51,7 @@ pub(super) async fn make(api: &Api, call: &Call) -> Result<Response> {
         .await?;
     let (head, body): (CallAnswer, _) =
         frame::unpack(plain.expose_secret()).map_err(ApiError::internal)?;
-    answer::render(call, &head, body)
+    answer::render(api, call, &head, body)
 }
 
 /// No word by the deadline: the worker that had it is gone, or none was free.

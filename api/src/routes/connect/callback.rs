@@ -10,8 +10,9 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode, Uri};
 use latchkey_domain::{RequestId, states::SessionStatus};
-use latchkey_oauth::{Vars, check_issuer};
-use latchkey_store::{AfterCode, Confirmation, JsonMap, SessionRow, TakeCode};
+use latchkey_oauth::{Vars, check_issuer, spec::CallbackCheck};
+use latchkey_providers::{captured, quirks};
+use latchkey_store::{AfterCode, AuthConfigRow, Confirmation, JsonMap, SessionRow, TakeCode};
 use latchkey_vault::{digest, random_token};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -27,6 +28,8 @@ use crate::{
 
 /// Longest state, error code and issuer looked at; our states have 43 characters.
 const MAX_SHORT: usize = 512;
+/// Most parameters looked at.
+const MAX_PAIRS: usize = 100;
 /// Longest code: the largest seen are some 2 KiB.
 const MAX_CODE: usize = 8 * 1024;
 
@@ -50,7 +53,8 @@ pub(crate) async fn callback(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let brought = Brought::read(uri.query().unwrap_or_default())?;
+    let pairs = read_query(uri.query().unwrap_or_default())?;
+    let mut brought = Brought::read(&pairs)?;
     let state_hash = digest(&brought.state);
     let found = api.ctx.store.find_session_by_state(&state_hash).await?;
     let session = found.ok_or_else(not_ours)?;
@@ -71,13 +75,19 @@ pub(crate) async fn callback(
     if session.expires_at <= api.ctx.now() {
         return end(&api, &session, landing::EXPIRED).await;
     }
-    if let Some(code) = refused(&api, &session, &brought).await? {
-        return end(&api, &session, code).await;
-    }
+    let params = match examine(&api, &session, &mut brought, &pairs).await? {
+        Ok(params) => params,
+        Err(code) => return end(&api, &session, code).await,
+    };
     let Some(code) = brought.code else {
         return end(&api, &session, REFUSED).await;
     };
-    take(&api, &session, state_hash, &code, &binding, id).await
+    let taken = Taken {
+        state_hash,
+        code,
+        params,
+    };
+    take(&api, &session, taken, &binding, id).await
 }
 
 /// What the browser brought. Debug shows nothing of it.
@@ -88,12 +98,23 @@ struct Brought {
     iss: Option<String>,
 }
 
+/// The query, decoded.
+fn read_query(query: &str) -> Result<Vec<(String, String)>> {
+    let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect();
+    if pairs.len() > MAX_PAIRS {
+        return Err(not_ours());
+    }
+    Ok(pairs)
+}
+
 impl Brought {
-    /// Reads the query. Providers add parameters of their own; ours may come once (RFC 6749 §3.1).
-    fn read(query: &str) -> Result<Self> {
+    /// Picks out what is ours. Providers add parameters of their own; ours may come once (RFC 6749 §3.1).
+    fn read(pairs: &[(String, String)]) -> Result<Self> {
         let (mut state, mut code, mut error, mut iss) = (None, None, None, None);
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let (slot, max) = match &*name {
+        for (name, value) in pairs {
+            let (slot, max) = match &**name {
                 "state" => (&mut state, MAX_SHORT),
                 "code" => (&mut code, MAX_CODE),
                 "error" => (&mut error, MAX_SHORT),
@@ -103,7 +124,7 @@ impl Brought {
             if slot.is_some() || value.len() > max {
                 return Err(not_ours());
             }
-            *slot = Some(value.into_owned()).filter(|value| !value.is_empty());
+            *slot = Some(value.clone()).filter(|value| !value.is_empty());
         }
         Ok(Self {
             state: state.ok_or_else(not_ours)?,
@@ -114,17 +135,19 @@ impl Brought {
     }
 }
 
-/// Why the provider's answer is no consent, if it is none: the code of the redirect.
-async fn refused(
+/// Examines the provider's answer: the session's parameters with what the callback brought, or, where it is no
+/// consent, the code of the redirect.
+async fn examine(
     api: &Api,
     session: &SessionRow,
-    brought: &Brought,
-) -> Result<Option<&'static str>> {
+    brought: &mut Brought,
+    pairs: &[(String, String)],
+) -> Result<std::result::Result<JsonMap, &'static str>> {
     let (partner, id) = (session.partner_id, session.auth_config_id);
     let config = api.ctx.store.get_usable_auth_config(partner, id).await?;
     let provider = api.ctx.catalog.get(&session.provider);
     let Some((config, provider)) = config.zip(provider) else {
-        return Ok(Some(REFUSED));
+        return Ok(Err(REFUSED));
     };
     let none = JsonMap::new();
     let vars = Vars {
@@ -133,14 +156,65 @@ async fn refused(
         connection: &session.params,
         token: &none,
     };
-    if let Err(error) = check_issuer(provider.spec(&config.params), &vars, brought.iss.as_deref()) {
+    let spec = provider.spec(&config.params);
+    if let Err(error) = check_issuer(spec, &vars, brought.iss.as_deref()) {
         tracing::warn!(session = %session.id, provider = session.provider, %error, "callback refused");
-        return Ok(Some("issuer_mismatch"));
+        return Ok(Err("issuer_mismatch"));
     }
-    Ok(brought.error.as_deref().map(|error| {
+    if let Some(error) = brought.error.as_deref() {
         tracing::info!(session = %session.id, provider = session.provider, error, "the provider refused");
-        redirect_code(error)
-    }))
+        return Ok(Err(redirect_code(error)));
+    }
+    let callback = &spec.callback;
+    if callback.code_param != "code" {
+        let found = pairs.iter().find(|(name, _)| *name == callback.code_param);
+        let code = found.map(|(_, code)| code.clone());
+        brought.code = code
+            .filter(|code| code.len() <= MAX_CODE)
+            .map(SecretString::from);
+    }
+    if let Some(check) = callback.check
+        && !is_genuine(api, &config, check, pairs).await?
+    {
+        tracing::warn!(session = %session.id, provider = session.provider, "callback not signed as it should be");
+        return Ok(Err("callback_mismatch"));
+    }
+    let mut params = session.params.clone();
+    match captured(callback, pairs) {
+        Ok(captured) => params.extend(captured),
+        Err(error) => {
+            tracing::warn!(session = %session.id, provider = session.provider, %error, "callback refused");
+            return Ok(Err("callback_mismatch"));
+        }
+    }
+    Ok(Ok(params))
+}
+
+/// Whether a callback is signed with the client's secret, as some providers do.
+async fn is_genuine(
+    api: &Api,
+    config: &AuthConfigRow,
+    check: CallbackCheck,
+    pairs: &[(String, String)],
+) -> Result<bool> {
+    let Some(sealed) = &config.client_secret else {
+        return Ok(false);
+    };
+    let (partner, row) = (config.partner_id, config.id.to_string());
+    let sealer = &api.ctx.sealer;
+    let secret = sealer
+        .open(partner, "auth_configs", "client_secret", &row, 0, sealed)
+        .await?;
+    Ok(match check {
+        CallbackCheck::ShopifyHmac => quirks::shopify::is_signed(pairs, secret.expose_secret()),
+    })
+}
+
+/// What is taken of a callback.
+struct Taken {
+    state_hash: [u8; 32],
+    code: SecretString,
+    params: JsonMap,
 }
 
 /// The code that partners see for a provider's: RFC 6749 §4.1.2.1, and how some providers say "no".
@@ -161,12 +235,11 @@ fn redirect_code(error: &str) -> &'static str {
 async fn take(
     api: &Api,
     session: &SessionRow,
-    state_hash: [u8; 32],
-    code: &SecretString,
+    taken: Taken,
     binding: &Binding,
     id: RequestId,
 ) -> Result<Response> {
-    let (row, plain) = (session.id.to_string(), code.expose_secret());
+    let (row, plain) = (session.id.to_string(), taken.code.expose_secret());
     let sealer = &api.ctx.sealer;
     let sealed = sealer
         .seal(
@@ -187,8 +260,9 @@ async fn take(
     let take = TakeCode {
         partner_id: session.partner_id,
         session_id: session.id,
-        state_hash,
+        state_hash: taken.state_hash,
         code: sealed,
+        params: taken.params,
         then,
         now: api.ctx.now(),
     };

@@ -2,14 +2,85 @@
 
 use std::collections::BTreeSet;
 
-use super::{Checked, ensure};
+use latchkey_oauth::spec::JsonText;
+
+use super::{Checked, ensure, protocol::check_pointer};
 use crate::{
-    entry::{BodyRule, Endpoint, EndpointParam, ParamPlace, ParamType},
+    endpoint::template,
+    entry::{BodyRule, Endpoint, EndpointParam, ParamPlace, ParamType, Service},
     lines::Place,
+    paging::{CURSOR, LIMIT, PageStyle, Pagination},
 };
 
-pub(super) fn check_endpoint(endpoint: &Endpoint, place: &Place) -> Checked {
+/// How a list goes on must be said in full.
+pub(super) fn check_pagination(pages: &Pagination, place: &Place) -> Checked {
+    let (needs_in, needs_out) = match pages.style {
+        PageStyle::Token | PageStyle::LastItem => (true, true),
+        PageStyle::LinkHeader | PageStyle::Offset | PageStyle::Page => (true, false),
+        PageStyle::NextUrl => (false, true),
+    };
+    ensure(
+        !needs_in || pages.send.is_some(),
+        &place.key("in"),
+        "is needed for this style",
+    )?;
+    ensure(
+        !needs_out || pages.out.is_some(),
+        &place.key("out"),
+        "is needed for this style",
+    )?;
+    for (name, pointer) in [
+        ("out", &pages.out),
+        ("more", &pages.more),
+        ("total", &pages.total),
+    ] {
+        if let Some(pointer) = pointer {
+            check_pointer(pointer, &place.key(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// A list must say how it goes on, or that it does not, and its example must hold items.
+fn check_list(service: &Service, endpoint: &Endpoint, place: &Place) -> Checked {
+    if let Some(pages) = &endpoint.pagination {
+        check_pagination(pages, &place.key("pagination"))?;
+    }
+    let Some(items) = &endpoint.items else {
+        return ensure(
+            endpoint.pagination.is_none(),
+            &place.key("pagination"),
+            "needs items",
+        );
+    };
+    let place = place.key("items");
+    ensure(
+        items.is_empty() || items.starts_with('/'),
+        &place,
+        "must be a JSON pointer or empty",
+    )?;
+    ensure(
+        endpoint.pages(service).is_some(),
+        &place,
+        "needs a pagination",
+    )?;
+    let list = |example: &JsonText| {
+        example
+            .0
+            .pointer(items)
+            .is_some_and(|list| list.as_array().is_some_and(|l| !l.is_empty()))
+    };
+    ensure(
+        endpoint.example.as_ref().is_none_or(list),
+        &place,
+        "leads to no list with an item in the example",
+    )
+}
+
+pub(super) fn check_endpoint(service: &Service, endpoint: &Endpoint, place: &Place) -> Checked {
     const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
+    check_list(service, endpoint, place)?;
+    check_body_template(endpoint, &place.key("request").key("body"))?;
     let method = endpoint.method.as_str();
     ensure(
         METHODS.contains(&method),
@@ -53,6 +124,28 @@ pub(super) fn check_endpoint(endpoint: &Endpoint, place: &Place) -> Checked {
         check_param(endpoint, name, param, &place.key("params").key(name))?;
     }
     Ok(())
+}
+
+/// What the body's template names must be declared.
+fn check_body_template(endpoint: &Endpoint, place: &Place) -> Checked {
+    let Some(template) = &endpoint.request.body else {
+        return Ok(());
+    };
+    ensure(template.0.is_object(), place, "must be a JSON object")?;
+    ensure(
+        endpoint.body == BodyRule::Fields,
+        place,
+        "goes with declared parameters alone",
+    )?;
+    let paged = |name: &str| endpoint.items.is_some() && [LIMIT, CURSOR].contains(&name);
+    let unknown = template::holes(&template.0)
+        .into_iter()
+        .find(|name| !endpoint.params.contains_key(*name) && !paged(name));
+    ensure(
+        unknown.is_none(),
+        place,
+        format!("'{}' is not a parameter", unknown.unwrap_or_default()),
+    )
 }
 
 /// The partner's path must hold every path parameter once, each a whole segment.
@@ -102,9 +195,11 @@ fn check_path(
         .params
         .iter()
         .filter(|(_, param)| param.place == ParamPlace::Path);
+    // In the provider's request a path parameter may stand in the body instead.
+    let in_body = |name: &str| path == endpoint.request.path && endpoint.fills_body(name);
     let missing = path_params
         .map(|(name, _)| name)
-        .find(|name| !found.contains(&Some(name.as_str())));
+        .find(|name| !found.contains(&Some(name.as_str())) && !in_body(name));
     ensure(
         missing.is_none(),
         place,

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use ::http::{HeaderName, HeaderValue};
 use latchkey_oauth::{
     OauthSpec, Template,
-    spec::{Authorize, ErrorRule, IdentitySpec, Response, RotationMode},
+    spec::{Authorize, ErrorRule, IdentityMethod, IdentitySource, IdentitySpec, Response},
     template::Source,
 };
+use regex::Regex;
 use url::Url;
 
 use super::{Checked, WORD, ensure, is_word};
@@ -26,6 +27,9 @@ const STANDARD_PARAMS: &[&str] = &[
     "code_challenge",
     "code_challenge_method",
 ];
+
+/// Characters of our states: 256 bits in base64url.
+const STATE_CHARS: usize = 43;
 
 /// Before the exchange: what the auth config and the session know.
 const EARLY: &[Source] = &[Source::App, Source::Connection];
@@ -46,7 +50,8 @@ pub(super) fn check_oauth(provider: &Provider, spec: &OauthSpec, place: &Place) 
     }
     check_templates(provider, &spec.refresh.params, &refresh.key("params"), LATE)?;
     check_response(&spec.response, &place.key("response"))?;
-    let graceful = spec.rotation.grace_s == 0 || spec.rotation.mode == RotationMode::SingleUse;
+    check_callback(spec, &place.key("callback"))?;
+    let graceful = spec.rotation.grace_s == 0 || spec.rotation.mode.spends();
     let grace = place.key("rotation").key("grace_s");
     ensure(graceful, &grace, "needs mode = \"single_use\"")?;
     for (index, rule) in spec.errors.iter().enumerate() {
@@ -55,6 +60,9 @@ pub(super) fn check_oauth(provider: &Provider, spec: &OauthSpec, place: &Place) 
     if let Some(revoke) = &spec.revoke {
         let place = place.key("revoke");
         check_url(provider, &revoke.url, &place.key("url"), LATE)?;
+        let headers = [(&revoke.token_header.name, &revoke.token_header.prefix)];
+        check_headers(headers, &place.key("token_header"))?;
+        check_templates(provider, &revoke.params, &place.key("params"), LATE)?;
         ensure(!revoke.param.is_empty(), &place.key("param"), "is empty")?;
         ensure(
             !revoke.success_codes.is_empty(),
@@ -64,6 +72,24 @@ pub(super) fn check_oauth(provider: &Provider, spec: &OauthSpec, place: &Place) 
     }
     if let Some(identity) = &spec.identity {
         check_identity(provider, identity, &place.key("identity"))?;
+    }
+    for (refusal, name) in [
+        (&spec.refusals.grant, "grant"),
+        (&spec.refusals.client, "client"),
+    ] {
+        let place = place.key("refusals").key(name).key("http");
+        let is_status = refusal
+            .as_ref()
+            .is_none_or(|refusal| (200..=599).contains(&refusal.http));
+        ensure(is_status, &place, "is not a status")?;
+    }
+    if let Some(url) = &spec.disconnect_help_url {
+        let is_page = Url::parse(url).is_ok_and(|url| url.scheme() == "https");
+        ensure(
+            is_page,
+            &place.key("disconnect_help_url"),
+            "is not an https address",
+        )?;
     }
     if let Some(issuer) = &spec.issuer {
         check_slots(
@@ -87,6 +113,20 @@ fn check_authorize(provider: &Provider, authorize: &Authorize, place: &Place) ->
             &place,
             "is not a standard parameter that can be left out",
         )?;
+    }
+    let room = authorize
+        .state_max_len
+        .is_none_or(|most| most >= STATE_CHARS);
+    ensure(
+        room,
+        &place.key("state_max_len"),
+        format!("is too short for our states of {STATE_CHARS} characters"),
+    )?;
+    for (name, prefix) in &authorize.scope_classes {
+        let known = STANDARD_PARAMS.contains(&name.as_str()) || authorize.params.contains_key(name);
+        let place = place.key("scope_classes").key(name);
+        ensure(!known, &place, "is a parameter already")?;
+        ensure(prefix.ends_with(':'), &place, "must end with a colon")?;
     }
     for name in authorize.rename_params.keys() {
         let known = STANDARD_PARAMS.contains(&name.as_str());
@@ -116,6 +156,32 @@ fn check_response(response: &Response, place: &Place) -> Checked {
     if let Some(field) = &response.refresh_expires {
         check_pointer(&field.path, &place.key("refresh_expires").key("path"))?;
     }
+    if let Some(pointer) = &response.ok_path {
+        check_pointer(pointer, &place.key("ok_path"))?;
+    }
+    for (index, pointer) in response.error_path.iter().enumerate() {
+        check_pointer(pointer, &place.key("error_path").at(index))?;
+    }
+    if let Some(field) = &response.issued_at {
+        check_pointer(&field.path, &place.key("issued_at").key("path"))?;
+    }
+    for (index, class) in response.tokens.iter().enumerate() {
+        let place = place.key("tokens").at(index);
+        ensure(is_word(&class.class), &place.key("class"), WORD)?;
+        for (name, pointer) in [
+            ("access", &class.access),
+            ("refresh", &class.refresh),
+            ("expires", &class.expires),
+            ("scope", &class.scope),
+        ] {
+            check_pointer(pointer, &place.key(name))?;
+        }
+    }
+    let object = response
+        .example
+        .as_ref()
+        .is_none_or(|example| example.0.is_object());
+    ensure(object, &place.key("example"), "must be a JSON object")?;
     for (name, keep) in &response.keep {
         let place = place.key("keep").key(name);
         ensure(is_word(name), &place, WORD)?;
@@ -125,7 +191,24 @@ fn check_response(response: &Response, place: &Place) -> Checked {
 }
 
 fn check_identity(provider: &Provider, identity: &IdentitySpec, place: &Place) -> Checked {
-    check_url(provider, &identity.url, &place.key("url"), LATE)?;
+    let asked = identity.source == IdentitySource::Http;
+    ensure(
+        asked == identity.url.is_some(),
+        &place.key("url"),
+        "goes with source = \"http\", and with nothing else",
+    )?;
+    if let Some(url) = &identity.url {
+        check_url(provider, url, &place.key("url"), LATE)?;
+    }
+    let posted = identity.body.is_none() || identity.method == IdentityMethod::Post;
+    ensure(posted, &place.key("body"), "needs method = \"POST\"")?;
+    if let Some(pick) = &identity.pick {
+        let place = place.key("pick");
+        check_url(provider, &pick.url, &place.key("url"), LATE)?;
+        check_pointer(&pick.id, &place.key("id"))?;
+        check_pointer(&pick.label, &place.key("label"))?;
+        ensure(is_word(&pick.store_as), &place.key("store_as"), WORD)?;
+    }
     check_headers(&identity.headers, &place.key("headers"))?;
     ensure(
         !identity.stable_key.is_empty(),
@@ -135,10 +218,45 @@ fn check_identity(provider: &Provider, identity: &IdentitySpec, place: &Place) -
     for (name, pointers) in [
         ("stable_key", &identity.stable_key),
         ("label", &identity.label),
+        ("workspace", &identity.workspace),
     ] {
         for (index, pointer) in pointers.iter().enumerate() {
             check_pointer(pointer, &place.key(name).at(index))?;
         }
+    }
+    Ok(())
+}
+
+/// Whether the entry picks a site under this name.
+fn picked(provider: &Provider, name: &str) -> bool {
+    let identity = provider.oauth.identity.as_ref();
+    let pick = identity.and_then(|identity| identity.pick.as_ref());
+    pick.is_some_and(|pick| pick.store_as == name)
+}
+
+fn check_callback(spec: &OauthSpec, place: &Place) -> Checked {
+    let callback = &spec.callback;
+    ensure(
+        !callback.code_param.is_empty(),
+        &place.key("code_param"),
+        "is empty",
+    )?;
+    for (name, capture) in &callback.capture {
+        let place = place.key("capture").key(name);
+        ensure(is_word(name), &place, WORD)?;
+        let ours = ["state", "iss", "error", &callback.code_param];
+        let free = !ours.contains(&capture.query.as_str());
+        ensure(free, &place.key("query"), "is a parameter of OAuth itself")?;
+        let pattern = Regex::new(&format!(r"\A(?:{})\z", capture.regex));
+        let pattern = match pattern {
+            Ok(pattern) => pattern,
+            Err(error) => {
+                let message = format!("is no pattern: {error}");
+                return Err(super::Problem::new(&place.key("regex"), message));
+            }
+        };
+        let fits = pattern.is_match(&capture.example);
+        ensure(fits, &place.key("example"), "does not fit the pattern")?;
     }
     Ok(())
 }
@@ -155,6 +273,26 @@ pub(super) fn check_pointer(pointer: &str, place: &Place) -> Checked {
         place,
         "must be a JSON pointer such as /user/id",
     )
+}
+
+/// Headers with placeholders.
+pub(super) fn check_header_templates(
+    provider: &Provider,
+    headers: &BTreeMap<String, Template>,
+    place: &Place,
+) -> Checked {
+    for (name, value) in headers {
+        let place = place.key(name);
+        ensure(
+            HeaderName::try_from(name).is_ok(),
+            &place,
+            "is not a header's name",
+        )?;
+        let fits = HeaderValue::try_from(value.to_string()).is_ok();
+        ensure(fits, &place, "is not a header's value")?;
+        check_slots(provider, value, &place, LATE)?;
+    }
+    Ok(())
 }
 
 pub(super) fn check_headers<'a>(
@@ -192,10 +330,14 @@ pub(super) fn check_url(
                 .app_params
                 .iter()
                 .any(|p| p.name == name && pinned(p)),
-            Source::Connection => provider
-                .connection_params
-                .iter()
-                .any(|p| p.name == name && pinned(p)),
+            // What a callback brings always has a pattern.
+            Source::Connection => {
+                let mut params = provider.connection_params.iter();
+                provider.oauth.callback.capture.contains_key(name)
+                    || params.any(|p| p.name == name && pinned(p))
+            }
+            // The id of a site is checked to be one segment.
+            Source::Token if picked(provider, name) => true,
             Source::Token => {
                 let keep = provider.oauth.response.keep.get(name);
                 keep.is_some_and(|keep| !keep.host_suffix_allow.is_empty())
@@ -231,11 +373,14 @@ fn check_slots(
             Source::App => {
                 name == "client_id" || provider.app_params.iter().any(|param| param.name == name)
             }
-            Source::Connection => provider
-                .connection_params
-                .iter()
-                .any(|param| param.name == name),
-            Source::Token => provider.oauth.response.keep.contains_key(name),
+            Source::Connection => {
+                let mut params = provider.connection_params.iter();
+                provider.oauth.callback.capture.contains_key(name)
+                    || params.any(|param| param.name == name)
+            }
+            Source::Token => {
+                provider.oauth.response.keep.contains_key(name) || picked(provider, name)
+            }
         };
         ensure(declared, place, format!("nothing declares '{name}'"))?;
     }

@@ -29,6 +29,7 @@ fn take(t: &Fixture, session: &SessionRow, state: u8, then: AfterCode) -> TakeCo
         session_id: session.id,
         state_hash: [state; 32],
         code: vec![7; 30],
+        params: session.params.clone(),
         then,
         now: t.now(),
     }

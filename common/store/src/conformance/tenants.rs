@@ -86,6 +86,7 @@ async fn another_partners_sessions_are_none(t: &Fixture) {
         session_id: session.id,
         state_hash: [1; 32],
         code: vec![1],
+        params: session.params.clone(),
         then: AfterCode::Exchange(Box::new(t.job(yours))),
         now,
     };

@@ -109,7 +109,7 @@ impl Exchange<'_> {
             self.connection(client, found.as_ref(), link.as_ref(), tokens, identity)?;
         let provider = client.provider().map_err(|e| failed(&e))?;
         let listing = listing(link, &connection, provider);
-        let refreshable = tokens.refresh.is_some();
+        let renewal = client.spec().map_err(|e| failed(&e))?.refresh.renewal();
         let due = |end| refresh::due_at(grant_id, version, tokens.issued_at, end);
         let new = NewConnection {
             connection,
@@ -118,10 +118,10 @@ impl Exchange<'_> {
             sealed,
             issued_at: tokens.issued_at,
             expires_at: tokens.expires_at,
-            due_at: tokens.expires_at.filter(|_| refreshable).map(due),
-            refreshable,
+            due_at: tokens.refresh_by(renewal).map(due),
+            refreshable: tokens.is_refreshable(),
             listing,
-            dies_at: tokens.refresh_expires_at.filter(|_| refreshable),
+            dies_at: tokens.refresh_expires_at.filter(|_| tokens.is_refreshable()),
             session_id: Some(session.id),
             job: None,
             now,

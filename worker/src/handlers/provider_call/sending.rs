@@ -79,7 +79,7 @@ impl Call<'_> {
                 dead: None,
                 took,
             };
-            if sent.is_unauthorized() && !renewed {
+            if !renewed && sent.is_unauthorized(with) {
                 renewed = true;
                 match self.renewed(with, &fresh).await {
                     Ok(Some(newer)) => (fresh, newer_was_used) = (newer, true),
@@ -89,7 +89,7 @@ impl Call<'_> {
                         return sent;
                     }
                 }
-            } else if sent.is_unauthorized() && newer_was_used {
+            } else if newer_was_used && sent.is_unauthorized(with) {
                 let (refresher, grant) = (&self.worker.refresher, with.connection.grant.id);
                 refresher
                     .not_mended(self.partner(), grant, fresh.version)
@@ -179,8 +179,15 @@ fn is_well(answer: &Result<HttpAnswer, HttpError>) -> bool {
 }
 
 impl Sent {
-    fn is_unauthorized(&self) -> bool {
-        matches!(&self.answer, Ok(answer) if answer.status == StatusCode::UNAUTHORIZED)
+    /// Whether the provider refused the access token: by 401, or as its entry says.
+    fn is_unauthorized(&self, with: &With) -> bool {
+        let Ok(answer) = &self.answer else {
+            return false;
+        };
+        match with.client.provider() {
+            Ok(provider) => provider.is_unauthorized(answer),
+            Err(_) => answer.status == StatusCode::UNAUTHORIZED,
+        }
     }
 
     fn may_repeat(&self, repeatable: bool) -> bool {

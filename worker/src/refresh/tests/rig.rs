@@ -329,6 +329,9 @@ pub(super) fn tokens(seeded: &SeededGrant, issued_at: Timestamp, end: Timestamp)
         expires_at: Some(end),
         refresh_expires_at: None,
         issued_at,
+        ends_at: None,
+        class: String::new(),
+        also: Vec::new(),
         extra: JsonMap::new(),
     }
 }
