@@ -154,7 +154,7 @@ pub(crate) fn authenticate(
 }
 
 /// Id and secret of a Basic header, both form-decoded as RFC 6749 §2.3.1 asks.
-fn basic(header: &HeaderValue) -> Option<(String, String)> {
+pub(crate) fn basic(header: &HeaderValue) -> Option<(String, String)> {
     let (scheme, credentials) = header.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;

@@ -10,6 +10,7 @@
 
 mod clients;
 mod counters;
+mod dialect;
 mod events;
 mod expiring;
 mod faults;
@@ -24,10 +25,12 @@ mod server;
 mod settings;
 mod state;
 mod tokens;
+pub mod walk;
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use latchkey_domain::{Clock, Entropy};
+use latchkey_providers::Catalog;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 pub use clients::{Client, ClientError, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET};
@@ -50,6 +53,8 @@ pub struct SandboxConfig {
     pub clients: Vec<Client>,
     /// How it behaves at first.
     pub settings: Settings,
+    /// The entries whose dialects it speaks, each at `/{slug}/{host}/…`; without it, none.
+    pub catalog: Option<Catalog>,
 }
 
 impl Default for SandboxConfig {
@@ -58,6 +63,7 @@ impl Default for SandboxConfig {
             public_url: None,
             clients: vec![Client::default_client()],
             settings: Settings::default(),
+            catalog: None,
         }
     }
 }
@@ -95,7 +101,13 @@ impl Sandbox {
         let base_url = config.public_url.unwrap_or(format!("http://{address}"));
         let base_url = base_url.trim_end_matches('/').to_owned();
         let settings = config.settings.check().map_err(StartError::Settings)?;
-        let shared = Arc::new(Shared::new(base_url, settings, clock, entropy));
+        let shared = Arc::new(Shared::new(
+            base_url,
+            settings,
+            config.catalog,
+            clock,
+            entropy,
+        ));
         for client in config.clients {
             shared
                 .clients
@@ -196,6 +208,16 @@ impl SandboxHandle {
         lock(&self.shared.grants)
             .list(user, limits::MAX_GRANT_LIST)
             .0
+    }
+
+    /// The slugs of the providers whose dialects it speaks.
+    pub fn dialects(&self) -> Vec<&str> {
+        self.shared.dialects.slugs().collect()
+    }
+
+    /// How many grants of a dialect are alive.
+    pub fn dialect_grants_alive(&self, slug: &str) -> usize {
+        self.shared.dialects.alive(slug)
     }
 
     /// How many grants are alive.

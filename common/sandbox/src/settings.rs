@@ -67,6 +67,10 @@ pub struct Settings {
     pub token_hold_ms: u64,
     /// Wait after a token request was acted on and before it is answered.
     pub token_latency_ms: u64,
+    /// Requests that each access token of a catalogue dialect has in a window; 0 for what its entry publishes.
+    pub dialect_budget: u64,
+    /// The length of that window, at least 1 s.
+    pub dialect_window_s: f64,
     /// Wait after an API request was acted on and before it is answered.
     pub api_latency_ms: u64,
 }
@@ -87,6 +91,8 @@ impl Default for Settings {
             iss: IssMode::Right,
             token_hold_ms: 0,
             token_latency_ms: 0,
+            dialect_budget: 0,
+            dialect_window_s: 60.0,
             api_latency_ms: 0,
         }
     }
@@ -136,6 +142,12 @@ impl Settings {
                 MAX_LIFETIME_S,
             ),
             ("grace_s", self.grace_s, 0.0, MAX_LIFETIME_S),
+            (
+                "dialect_window_s",
+                self.dialect_window_s,
+                1.0,
+                MAX_LIFETIME_S,
+            ),
             ("token_hold_ms", ms(self.token_hold_ms), 0.0, most_ms),
             ("token_latency_ms", ms(self.token_latency_ms), 0.0, most_ms),
             ("api_latency_ms", ms(self.api_latency_ms), 0.0, most_ms),

@@ -3,11 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use latchkey_domain::{Clock, Entropy, Timestamp};
+use latchkey_providers::Catalog;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clients::Clients,
     counters::{Counter, Counters},
+    dialect::{DialectAsk, Dialects},
     events::{EventKind, Events, Happened},
     expiring::Expiring,
     faults::Faults,
@@ -28,6 +30,8 @@ pub(crate) struct Ask {
     /// The S256 challenge.
     pub(crate) challenge: Option<String>,
     pub(crate) login_hint: Option<String>,
+    /// Of a catalogue entry's dialect: what its consent must know.
+    pub(crate) dialect: Option<DialectAsk>,
 }
 
 /// An authorization code that was given.
@@ -55,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) events: Events,
     pub(crate) faults: Faults,
+    pub(crate) dialects: Dialects,
     /// Cancelled when the sandbox stops.
     pub(crate) stop: CancellationToken,
 }
@@ -69,6 +74,7 @@ impl Shared {
     pub(crate) fn new(
         base_url: String,
         settings: Settings,
+        catalog: Option<Catalog>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
@@ -86,6 +92,7 @@ impl Shared {
             counters: Counters::default(),
             events: Events::default(),
             faults: Faults::default(),
+            dialects: Dialects::of(catalog),
             stop: CancellationToken::new(),
         }
     }

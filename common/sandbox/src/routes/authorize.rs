@@ -144,6 +144,7 @@ fn check(shared: &Shared, query: &str) -> Result<(Ask, bool), Refused> {
         state: state.map(str::to_owned),
         challenge: challenge.map(str::to_owned),
         login_hint: form.get("login_hint").map(str::to_owned),
+        dialect: None,
     };
     Ok((ask, at_once))
 }

@@ -9,6 +9,7 @@ use http::HeaderMap;
 
 use crate::{
     counters::Counter,
+    dialect,
     events::{EventKind, Happened},
     form::Form,
     grants::Consent,
@@ -57,6 +58,9 @@ pub(crate) async fn decide(
 
 /// Gives a code for this user's consent and sends the browser back with it.
 pub(crate) fn consent(shared: &Shared, ask: Ask, user: &str) -> Response {
+    if ask.dialect.is_some() {
+        return dialect::consent(shared, ask, user);
+    }
     let text = tokens::random(&*shared.entropy);
     let answer = redirect(
         shared,

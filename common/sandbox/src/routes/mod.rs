@@ -21,6 +21,7 @@ use axum::{
 };
 
 use crate::{
+    dialect::dialect,
     limits::{MAX_ADMIN_BODY, MAX_API_BODY, MAX_FORM},
     state::Shared,
 };
@@ -70,5 +71,9 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/sandbox/grants/revoke-all", post(grants::revoke_all))
         .route("/sandbox/grants/expire-access", post(grants::expire_access))
         .layer(DefaultBodyLimit::max(MAX_ADMIN_BODY));
-    oauth.merge(api).merge(admin).with_state(shared)
+    oauth
+        .merge(api)
+        .merge(admin)
+        .fallback(dialect)
+        .with_state(shared)
 }

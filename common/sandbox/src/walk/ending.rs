@@ -1,0 +1,56 @@
+//! Disconnection, with the receipt that the entry promises.
+
+use latchkey_oauth::{
+    RequestError, RevokeOutcome, read_revocation, revoke_requests,
+    spec::{BlastRadius, RevokeWhich},
+};
+
+use super::{Done, Walker, text};
+
+impl Walker {
+    /// Revokes a fresh grant, and sees what is dead afterwards.
+    pub(super) async fn disconnect(&self) -> Done<String> {
+        let connected = self.connect().await?;
+        let sibling = self.connect().await?;
+        let spec = self.spec();
+        let client = self.client(&connected.params, &connected.tokens.extra);
+        let requests = match revoke_requests(spec, &client, &connected.tokens) {
+            Ok(requests) => requests,
+            Err(RequestError::Unsupported(_)) => {
+                let page = spec.disconnect_help_url.as_ref();
+                let page = page.ok_or("no revocation, and no page where users do it by hand")?;
+                return Ok(format!("not supported; by hand at {page}"));
+            }
+            Err(error) => return Err(text(error)),
+        };
+        let count = requests.len();
+        for request in requests {
+            let answer = self.send(request.request).await?;
+            let outcome = read_revocation(spec, &answer, self.now());
+            if outcome != RevokeOutcome::Confirmed {
+                let said = String::from_utf8_lossy(&answer.body);
+                return Err(format!("{outcome:?}: {} {said}", answer.status));
+            }
+        }
+        let Some(revoke) = &spec.revoke else {
+            return Err("revoked without a way to".to_owned());
+        };
+        let whole = revoke.blast_radius != BlastRadius::Token;
+        if (whole || revoke.which != RevokeWhich::RefreshFirst) && self.works(&connected).await? {
+            return Err("the access token works after it was revoked".to_owned());
+        }
+        if whole && connected.tokens.is_refreshable() && self.refresh(&connected).await?.is_ok() {
+            return Err("the refresh token works after it was revoked".to_owned());
+        }
+        let alive = self.works(&sibling).await?;
+        if alive == revoke.blast_radius.reaches_siblings() {
+            return Err(format!(
+                "another connection of the same account works: {alive}"
+            ));
+        }
+        Ok(format!(
+            "confirmed by {count} request(s); reaches {:?}",
+            revoke.blast_radius
+        ))
+    }
+}

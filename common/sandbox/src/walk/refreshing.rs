@@ -1,0 +1,190 @@
+//! Rotation as declared, and every class of errors.
+
+use std::time::Duration;
+
+use latchkey_domain::refresh::Class;
+use latchkey_oauth::{
+    TokenSet,
+    spec::{ErrorClass, ErrorRule, ReuseEffect, RotationMode},
+};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::{Connected, Done, Walker};
+use crate::{Fault, FaultKind, Target, dialect::words_at};
+
+impl Walker {
+    /// Refreshes, presents the old token again, and sees what the entry says that happens.
+    pub(super) async fn rotation(&self) -> Done<String> {
+        let first = self.connect().await?;
+        let second = self.refreshed(&first).await?;
+        let (old, new) = (presented(&first.tokens), presented(&second.tokens));
+        let rotation = self.spec().rotation;
+        let renewed = old != new;
+        if renewed == (rotation.mode == RotationMode::None) {
+            return Err(format!(
+                "a refresh token that was{} renewed",
+                if renewed { "" } else { " not" }
+            ));
+        }
+        let old_works = self.works(&first).await?;
+        if old_works == rotation.old_access_dies {
+            return Err(format!("the old access token works: {old_works}"));
+        }
+        if !self.works(&second).await? {
+            return Err("the new access token does not work".to_owned());
+        }
+        match rotation.mode {
+            RotationMode::None | RotationMode::Replace => {
+                self.refreshed(&first).await?;
+                Ok("the refresh token goes on working".to_owned())
+            }
+            RotationMode::SingleUse | RotationMode::SingleUseIfReturned => {
+                self.reuse(&first, &second).await
+            }
+        }
+    }
+
+    /// The spent token once more: within the grace, after it, and what the alarm ends.
+    async fn reuse(&self, first: &Connected, second: &Connected) -> Done<String> {
+        let rotation = self.spec().rotation;
+        if rotation.grace_s > 0 {
+            let again = self.refreshed(first).await?;
+            if presented(&again.tokens) != presented(&second.tokens) {
+                return Err("within its grace the spent token gives another successor".to_owned());
+            }
+            self.advance(Duration::from_secs(rotation.grace_s));
+        }
+        match self.refresh(first).await? {
+            Err(refused) if refused.class == Class::Permanent => {}
+            Err(other) => {
+                return Err(format!(
+                    "a spent token is refused as {:?}: {other}",
+                    other.class
+                ));
+            }
+            Ok(_) => return Err("a spent token works".to_owned()),
+        }
+        let survives = self.refresh(second).await?.is_ok();
+        if survives != (rotation.reuse_effect == ReuseEffect::Error) {
+            return Err(format!("after the alarm the successor works: {survives}"));
+        }
+        Ok(format!(
+            "rotates; grace {} s; a spent token is refused",
+            rotation.grace_s
+        ))
+    }
+
+    async fn refreshed(&self, from: &Connected) -> Done<Connected> {
+        let tokens = self.refresh(from).await?;
+        let tokens = tokens
+            .map_err(|error| format!("the refresh was refused: {error} {:?}", error.description))?;
+        Ok(Connected {
+            tokens,
+            params: from.params.clone(),
+            identity: from.identity.clone(),
+        })
+    }
+
+    /// A wrong secret, a token that nobody gave, and each rule of the entry as the provider would say it.
+    pub(super) async fn classes_of_errors(&self, connected: &Connected) -> Done<String> {
+        let mut seen = 0;
+        // Without refresh tokens a made-up one asks the same.
+        let mut stranger = Connected {
+            tokens: connected.tokens.clone(),
+            params: connected.params.clone(),
+            identity: None,
+        };
+        stranger.tokens.also.clear();
+        stranger.tokens.refresh = Some("nobody-gave-this".into());
+        self.expect(&stranger, ErrorClass::Permanent, "an unknown refresh token")
+            .await?;
+        let impostor = self.with_wrong_secret(&stranger).await?;
+        if impostor != Class::Operator {
+            return Err(format!("a wrong secret is classed {impostor:?}"));
+        }
+        let played = self.played.spec(&self.app).errors.clone();
+        for rule in &played {
+            for fault in faults(rule, self.played.oauth.response.ok_path.is_some()) {
+                self.sandbox
+                    .fault(Fault::new(Target::Refresh, fault))
+                    .map_err(super::text)?;
+                self.expect(&stranger, rule.class, &format!("{rule:?}"))
+                    .await?;
+                seen += 1;
+            }
+        }
+        Ok(format!("{} classes, {seen} of the provider's own words", 2))
+    }
+
+    async fn expect(&self, from: &Connected, class: ErrorClass, what: &str) -> Done<()> {
+        let Err(error) = self.refresh(from).await? else {
+            return Err(format!("{what} was granted"));
+        };
+        let same = matches!(
+            (class, error.class),
+            (ErrorClass::Permanent, Class::Permanent)
+                | (ErrorClass::Operator, Class::Operator)
+                | (ErrorClass::RateLimited, Class::RateLimited(_))
+                | (ErrorClass::Transient, Class::Transient)
+        );
+        if same && !error.suspicious {
+            return Ok(());
+        }
+        Err(format!(
+            "{what} is classed {:?}: {error} {:?}",
+            error.class, error.description
+        ))
+    }
+
+    async fn with_wrong_secret(&self, from: &Connected) -> Done<Class> {
+        let wrong = "wrong-secret".into();
+        let mut client = self.client(&from.params, &from.tokens.extra);
+        client.secret = Some(&wrong);
+        let request = latchkey_oauth::refresh_request(self.spec(), &client, &from.tokens);
+        let answer = self.send(request.map_err(super::text)?).await?;
+        let asked = latchkey_oauth::Asked::Refresh(&from.tokens);
+        match latchkey_oauth::parse_tokens(self.spec(), &answer, asked, self.now()) {
+            Err(error) => Ok(error.class),
+            Ok(_) => Err("a wrong secret was taken".to_owned()),
+        }
+    }
+}
+
+fn presented(tokens: &TokenSet) -> Vec<String> {
+    let others = tokens.also.iter().map(|token| token.refresh.as_ref());
+    let all = std::iter::once(tokens.refresh.as_ref())
+        .chain(others)
+        .flatten();
+    all.map(|token| token.expose_secret().to_owned()).collect()
+}
+
+/// The answers that a rule is for, one for each of its words.
+fn faults(rule: &ErrorRule, in_success: bool) -> Vec<FaultKind> {
+    let words = match rule.contains.as_ref() {
+        Some(part) => vec![part.clone()],
+        None => rule.equals.clone(),
+    };
+    let words = if words.is_empty() {
+        vec!["x".to_owned()]
+    } else {
+        words
+    };
+    let made = words.into_iter().map(|word| {
+        if in_success && rule.path == "/error" && rule.http.is_none() {
+            return FaultKind::ErrorIn200 { code: word };
+        }
+        let mut body = words_at(&rule.path, &word);
+        if rule.path != "/error"
+            && rule.path.starts_with("/error")
+            && let Some(members) = body.as_object_mut()
+        {
+            members.entry("error").or_insert(json!("invalid_request"));
+        }
+        FaultKind::Fail {
+            status: rule.http.filter(|status| *status >= 400).unwrap_or(400),
+            body: Some(body.to_string()),
+        }
+    });
+    made.collect()
+}
