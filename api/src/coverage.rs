@@ -181,6 +181,9 @@ const KNOWN: &[(Who, &str, &str)] = &[
     (Partner, "GET /api/v1/usage", ""),
     (Partner, "GET /api/v1/usage/statement", ""),
     (Partner, "GET /api/v1/me", ""),
+    (Partner, "GET /api/v1/tools/search/{query}", ""),
+    (Partner, "GET /api/v1/tools/provider/{provider_slug}", ""),
+    (Partner, "GET /api/v1/tools/service/{service}", ""),
     // Whose account a call is for stands in a header; `routes/calls` has the tests of that.
     (Partner, "GET /api/v1/{provider}/{path}", ""),
     (Partner, "POST /api/v1/{provider}/{path}", ""),
@@ -309,6 +312,8 @@ async fn one_of_each(api: &TestApi, partner: &TestPartner) -> BTreeMap<&'static 
         ("toolkit", NOTHING.to_owned()),
         ("tool", NOTHING.to_owned()),
         ("connection_id", connection.row.id.to_string()),
+        ("provider_slug", NOTHING.to_owned()),
+        ("query", NOTHING.to_owned()),
         ("key_id", keys["keys"][0]["id"].as_str().unwrap().to_owned()),
         ("job_id", job_id),
         (
@@ -334,6 +339,8 @@ fn none_of_each() -> BTreeMap<&'static str, String> {
         ("toolkit", NOTHING.to_owned()),
         ("tool", NOTHING.to_owned()),
         ("connection_id", bare.clone()),
+        ("provider_slug", NOTHING.to_owned()),
+        ("query", NOTHING.to_owned()),
         ("session_id", bare),
         ("auth_config_id", format!("ac_{simple}")),
         ("key_id", format!("key_{simple}")),
@@ -418,7 +425,12 @@ async fn another_partners_ids_answer_as_if_they_were_none() {
     malformed.insert("provider", "sandbox".to_owned());
     malformed.insert("service", NOTHING.to_owned());
     malformed.insert("path", NOTHING.to_owned());
-    let by_id = |path: &str| path.contains('{') && !path.contains("{username}");
+    let by_id = |path: &str| {
+        path.contains('{')
+            && !["{username}", "{query}"]
+                .iter()
+                .any(|free| path.contains(free))
+    };
     for (method, path, body) in known(&[Partner]).filter(|(_, path, _)| by_id(path)) {
         let missing = send(
             &other.client,

@@ -16,7 +16,7 @@ use crate::{
     idempotency, layers, openapi, pages,
     routes::{
         accounts, calls, connect, health, integrations, jobs, me, operator, partner, partner_keys,
-        redirect_urls, usage, webhook_secret,
+        redirect_urls, tools, usage, webhook_secret,
     },
     state::Api,
 };
@@ -73,6 +73,9 @@ fn partners() -> Routes {
         .routes(routes!(jobs::get::get_job, jobs::cancel::cancel_job))
         .routes(routes!(usage::statement::get_statement))
         .routes(routes!(me::get_me))
+        .routes(routes!(tools::search::search_tools))
+        .routes(routes!(tools::by_provider::list_tools_of_provider))
+        .routes(routes!(tools::by_service::list_tools_of_service))
 }
 
 /// For partners, with a key: Flowra's side.

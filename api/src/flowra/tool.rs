@@ -118,23 +118,12 @@ impl<'a> Tool<'a> {
         found.map(|(own, param)| (own.as_str(), param))
     }
 
-    /// Names in the path that no parameter declares.
-    fn bare_path_names(self) -> impl Iterator<Item = &'a str> {
-        let segments = self.endpoint.path.split('/');
-        let names = segments.filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'));
-        names.filter(move |name| !self.endpoint.params.contains_key(*name))
-    }
-
     /// JSON Schema of its arguments.
     pub(crate) fn input_schema(self) -> Value {
         let (mut properties, mut required) = (Map::new(), Vec::new());
-        for name in self.bare_path_names() {
-            properties.insert(name.to_owned(), json!({"type": "string"}));
-            required.push(name);
-        }
         for (name, param) in &self.endpoint.params {
             let shown = self.shown(name);
-            properties.insert(shown.to_owned(), schema_of(param));
+            properties.insert(shown.to_owned(), param.schema());
             if param.required || param.place == ParamPlace::Path {
                 required.push(shown);
             }
@@ -159,10 +148,6 @@ impl<'a> Tool<'a> {
                 continue;
             }
             let at = format!("arguments.{argument}");
-            if let Some(name) = self.bare_path_names().find(|name| name == argument) {
-                path_params.insert(name.to_owned(), text(&at, value)?);
-                continue;
-            }
             let Some((name, param)) = self.param(argument) else {
                 if argument == BODY && self.endpoint.body == BodyRule::Json && value.is_object() {
                     whole = Some(value.to_string().into_bytes());
@@ -210,11 +195,8 @@ impl<'a> Tool<'a> {
 
     fn check_path(self, given: &BTreeMap<String, String>) -> Result<()> {
         let declared = self.endpoint.params.iter();
-        let declared = declared.filter(|(_, param)| param.place == ParamPlace::Path);
-        let names = declared
-            .map(|(name, _)| name.as_str())
-            .chain(self.bare_path_names());
-        for name in names {
+        let in_path = declared.filter(|(_, param)| param.place == ParamPlace::Path);
+        for (name, _) in in_path {
             if !given.contains_key(name) {
                 return Err(ApiError::field(
                     format!("arguments.{}", self.shown(name)),
@@ -267,6 +249,9 @@ impl<'a> Tool<'a> {
 
     /// What it does.
     pub(crate) fn description(self) -> String {
+        if let Some(about) = &self.endpoint.about {
+            return about.clone();
+        }
         let words = self.endpoint.name.replace('_', " ");
         let mut letters = words.chars();
         let first = letters
@@ -296,35 +281,6 @@ pub(crate) fn misfit(error: BuildError) -> ApiError {
         BuildError::Invalid { name, problem } => ApiError::field(name, problem),
         other => ApiError::field(BODY, other.to_string()),
     }
-}
-
-fn schema_of(param: &EndpointParam) -> Value {
-    let mut schema = match param.kind {
-        ParamType::String => json!({"type": "string"}),
-        ParamType::Integer => json!({"type": "integer"}),
-        ParamType::Boolean => json!({"type": "boolean"}),
-        ParamType::Strings => json!({"type": "array", "items": {"type": "string"}}),
-        ParamType::Json => json!({}),
-    };
-    if let Some(members) = schema.as_object_mut() {
-        let numeric = param.kind == ParamType::Integer;
-        if let Some(min) = param.min.filter(|_| numeric) {
-            members.insert("minimum".to_owned(), min.into());
-        }
-        if let Some(max) = param.max {
-            let word = if numeric { "maximum" } else { "maxLength" };
-            if numeric || param.kind == ParamType::String {
-                members.insert(word.to_owned(), max.into());
-            }
-        }
-        if !param.one_of.is_empty() {
-            members.insert("enum".to_owned(), json!(param.one_of));
-        }
-        if let Some(default) = &param.default {
-            members.insert("default".to_owned(), json!(default));
-        }
-    }
-    schema
 }
 
 fn text(at: &str, value: &Value) -> Result<String> {

@@ -13,5 +13,6 @@ pub(crate) mod operator;
 pub(crate) mod partner;
 pub(crate) mod partner_keys;
 pub(crate) mod redirect_urls;
+pub(crate) mod tools;
 pub(crate) mod usage;
 pub(crate) mod webhook_secret;

@@ -75,6 +75,9 @@ pub(crate) struct Executed {
     /// The call's receipt: `GET /calls` lists it. Of an accepted call, its job.
     #[schema(example = "call_019aa000000070008000000000000000")]
     log_id: Option<String>,
+    /// Of a list: what is given as `cursor` for the page after this one. Left out at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// Execute a tool
@@ -288,6 +291,7 @@ async fn translate(tool: Tool<'_>, mut response: Response) -> Result<Response> {
             error: Some(error.message),
             successful: false,
             log_id,
+            next_cursor: None,
         })
         .into_response());
     }
@@ -300,8 +304,12 @@ async fn translate(tool: Tool<'_>, mut response: Response) -> Result<Response> {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let parsed = serde_json::from_slice::<Value>(&body).ok();
+    let mut next_cursor = None;
     let data = match parsed.filter(|_| content_type.starts_with("application/json")) {
-        Some(mut envelope) => envelope["data"].take(),
+        Some(mut envelope) => {
+            next_cursor = envelope["next_cursor"].as_str().map(str::to_owned);
+            envelope["data"].take()
+        }
         // A file.
         None => json!({"contentType": content_type, "base64": BASE64_STANDARD.encode(&body)}),
     };
@@ -312,6 +320,7 @@ async fn translate(tool: Tool<'_>, mut response: Response) -> Result<Response> {
             error: None,
             successful: true,
             log_id,
+            next_cursor: None,
         };
         let mut response = Bare(StatusCode::ACCEPTED, executed).into_response();
         let location = parts.headers.get(header::LOCATION).cloned();
@@ -325,6 +334,7 @@ async fn translate(tool: Tool<'_>, mut response: Response) -> Result<Response> {
         error: None,
         successful: true,
         log_id,
+        next_cursor,
     })
     .into_response())
 }

@@ -1,19 +1,26 @@
-//! `GET /tools` as Flowra's clients ask for it.
+//! `GET /tools`: on this face as Flowra's clients ask for it; on the other as function descriptions.
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use utoipa::IntoParams;
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     auth::Partner,
+    extract::Query,
     flowra::{
+        Face,
         config::toolkit_slug,
         query::Params,
         shape::{Bare, Page},
         tool::{self, ToolView},
     },
-    reply::Result,
+    reply::{Envelope, Result},
+    routes::tools::list::{self as functions, AllTools, Which},
     state::Api,
 };
 
@@ -74,15 +81,39 @@ pub(crate) struct ListTools {
     cursor: Option<String>,
 }
 
+/// Function descriptions, or a page of tools.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes the answer")]
+pub(crate) enum ToolsAnswer {
+    /// Function descriptions.
+    Functions(Envelope<AllTools>),
+    /// A page.
+    Page(Page<ToolView>),
+}
+
 /// List tools
-#[utoipa::path(get, path = "/api/v1/tools", tag = "flowra: tools", params(ListTools),
-    responses((status = 200, body = Page<ToolView>)))]
+///
+/// Every named endpoint that the account in `X-Account-Id` can call now, as a function description (with
+/// `all=true` every one there is); or, asked for as Flowra's clients do, a page of tools.
+#[utoipa::path(get, path = "/api/v1/tools", tag = "tools",
+    params(Which, ListTools, ("X-Account-Id" = Option<String>, Header, description = "An account's `external_id`")),
+    responses((status = 200, body = ToolsAnswer)))]
 pub(crate) async fn list_tools(
     State(api): State<Arc<Api>>,
     partner: Partner,
-    params: Params,
-) -> Result<Bare<Page<ToolView>>> {
-    list(&api, &partner, params).await
+    face: Face,
+    request: Request,
+) -> Result<Response> {
+    let (mut parts, _) = request.into_parts();
+    if face == Face::Flowra {
+        let params = Params::from_request_parts(&mut parts, &()).await?;
+        return Ok(list(&api, &partner, params).await?.into_response());
+    }
+    let Query(which) = Query::from_request_parts(&mut parts, &()).await?;
+    Ok(functions::list_tools(&api, &partner, &parts.headers, which)
+        .await?
+        .into_response())
 }
 
 /// The page that these parameters ask for.
