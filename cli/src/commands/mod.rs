@@ -10,6 +10,7 @@ mod jobs;
 mod keys;
 mod migrate;
 mod partner;
+mod provider;
 mod sandbox;
 mod serve;
 mod usage;
@@ -55,6 +56,8 @@ enum Command {
     Usage(usage::Command),
     #[command(subcommand)]
     Connection(connection::Command),
+    #[command(subcommand)]
+    Provider(provider::Command),
     Migrate(migrate::Arguments),
     #[command(subcommand)]
     Bench(bench::Command),
@@ -75,6 +78,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Jobs(command) => jobs::run(command).await,
         Command::Usage(command) => usage::run(command).await,
         Command::Connection(command) => connection::run(command).await,
+        Command::Provider(command) => provider::run(command).await,
         Command::Migrate(arguments) => migrate::run(arguments).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Doctor(arguments) => doctor::run(arguments).await,

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::Context as _;
 use clap::Args;
 use latchkey_domain::{SystemClock, SystemEntropy};
+use latchkey_providers::Catalog;
 use latchkey_runtime::{config::LogChoice, listen};
 use latchkey_sandbox::{
     DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox, SandboxConfig, Settings,
@@ -18,6 +19,9 @@ Examples:
   latchkey sandbox                                        http://127.0.0.1:8081
   latchkey sandbox --set access_lifetime_s=5              tokens that live for 5 seconds
   latchkey sandbox --listen 127.0.0.1:0 --json            any free port; stdout tells which
+
+It speaks the dialect of every provider of the catalogue, each at /PROVIDER/HOST/…: what is
+https://slack.com/api/auth.test there is http://127.0.0.1:8081/slack/slack.com/api/auth.test here.
 
 While it runs:
   GET  /sandbox/counters      what happened so far
@@ -34,6 +38,9 @@ pub(crate) struct Arguments {
     /// Change a setting from the start, such as access_lifetime_s=5; repeat for several
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
+    /// A directory of entries of your own, whose dialects it speaks too
+    #[arg(long, value_name = "DIR", env = "LATCHKEY_CATALOG_DIR")]
+    catalog_dir: Option<std::path::PathBuf>,
     /// Print one JSON object with its URL and client
     #[arg(long)]
     json: bool,
@@ -46,8 +53,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     serving::logs(LogChoice::Auto)?;
     let settings = settings(&arguments.set)?;
     let listener = listen::bind(arguments.listen).await?;
+    let catalog = Catalog::load(arguments.catalog_dir.as_deref())?;
     let config = SandboxConfig {
         settings,
+        catalog: Some(catalog),
         ..SandboxConfig::default()
     };
     let sandbox = Sandbox::start(
@@ -63,6 +72,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             "url": url,
             "client_id": DEFAULT_CLIENT_ID,
             "client_secret": DEFAULT_CLIENT_SECRET,
+            "dialects": sandbox.dialects(),
         }))?;
     } else {
         output::line(&format!(
@@ -71,7 +81,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
              \x20 client id      {DEFAULT_CLIENT_ID}\n\
              \x20 client secret  {DEFAULT_CLIENT_SECRET}\n\
              \x20 counters       {url}/sandbox/counters\n\
+             \x20 dialects       {url}/PROVIDER/HOST/…, each of the {} of the catalogue\n\
              Ctrl-C stops it.",
+            sandbox.dialects().len(),
         ))?;
     }
     let mut ends = serving::Ends::listen(arguments.until_eof)?;

@@ -67,12 +67,12 @@ impl Server {
         let admin = bind(&mut config.admin_listen).await?;
         let new_key = config.key.is_none() && !key_file(&config).exists();
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        let context = Context::open(config, clock, entropy, Stopper::new()).await?;
+        let mut context = Context::open(config, clock, entropy, Stopper::new()).await?;
+        if let Some(sandbox) = &sandbox {
+            sandbox::play_all(&mut context, sandbox)?;
+        }
         let (api_routes, operator) = latchkey_api::routers(context.clone());
-        let auth_config = match &sandbox {
-            Some(sandbox) => Some(sandbox::auth_config(&context, &operator, sandbox).await?),
-            None => None,
-        };
+        let auth_config = sandbox::auth_configs(&context, &operator, sandbox.as_ref()).await?;
 
         let admin_stop = CancellationToken::new();
         let mut routes = admin::router(context.clone());
