@@ -1,6 +1,6 @@
 //! What stands before a call to a provider: whether its partner may call at all, a permit of its plan, what the
-//! provider said of its own limits, a place among the calls under way there, and its breaker. Asked once the token is fresh, right before the request: a permit that was
-//! given is used. Nothing waits here; who may not go is told when to come back.
+//! provider publishes and says of its own limits, a place among the calls under way there, and its breaker. Asked
+//! once the token is fresh, right before the request: a permit that was given is used. Nothing waits here; who may not go is told when to come back.
 
 use std::{
     sync::{
@@ -12,8 +12,10 @@ use std::{
 
 use latchkey_domain::{ConnectionId, PartnerId, Timestamp, plan::Plan, states::PartnerStatus};
 use latchkey_limits::{
-    Admission, BreakerKey, Breakers, BudgetKey, Budgets, Bulkheads, Place, PlanLimits, Ticket,
+    Admission, Allowance, BreakerKey, Breakers, BudgetKey, Budgets, Bulkheads, PaceKey, Paces,
+    Place, PlanLimits, Ticket,
 };
+use latchkey_providers::{Budget, BudgetScope};
 use latchkey_runtime::{Config, Context};
 use latchkey_store::{PartnerRow, Store, StoreError};
 use latchkey_telemetry::{Metrics, ThrottleScope};
@@ -39,6 +41,7 @@ pub(crate) struct Gate {
     /// Changes of partners made in this process: a plan counts here at once.
     changes: Arc<AtomicU64>,
     budgets: Budgets,
+    paces: Paces,
     bulkheads: Bulkheads,
 }
 
@@ -61,6 +64,10 @@ pub(crate) struct Asked<'a> {
     pub(crate) key: &'a BreakerKey,
     /// With which connection.
     pub(crate) connection: ConnectionId,
+    /// To which endpoint.
+    pub(crate) endpoint: &'a str,
+    /// The budgets that the provider publishes.
+    pub(crate) published: &'a [Budget],
     /// The clock's time.
     pub(crate) now: Timestamp,
     /// The clock's monotonic time.
@@ -81,10 +88,37 @@ pub(crate) enum Refusal {
     Minute(Duration),
     /// The provider fails; it is left alone for this long.
     Breaker(Duration),
-    /// The provider said that it was asked too often, and when to come back.
+    /// The provider said that it was asked too often, and when to come back; or its published budget is used up.
     Budget(Duration),
     /// As many calls are under way with this provider as may be.
     Full(Duration),
+}
+
+impl Asked<'_> {
+    /// The published budgets that this call takes from. A workspace's is counted for each of its connections: which
+    /// share one is the provider's to know, and its answers tell.
+    fn paces(&self) -> Vec<(PaceKey, Allowance)> {
+        let numbered = self.published.iter().enumerate();
+        let pace = |(nth, budget): (usize, &Budget)| {
+            let user = BudgetKey::User(self.connection);
+            let (whose, endpoint) = match budget.scope {
+                BudgetScope::App => (BudgetKey::App(self.key.auth_config), None),
+                BudgetScope::User | BudgetScope::Workspace => (user, None),
+                BudgetScope::Endpoint => (user, Some(self.endpoint.to_owned())),
+            };
+            let key = PaceKey {
+                whose,
+                nth,
+                endpoint,
+            };
+            let allowance = Allowance {
+                requests: budget.requests,
+                per: Duration::from_secs(budget.per_s),
+            };
+            (key, allowance)
+        };
+        numbered.map(pace).collect()
+    }
 }
 
 impl Gate {
@@ -102,6 +136,7 @@ impl Gate {
                 .build(),
             changes: Arc::clone(&ctx.partner_changes),
             budgets: Budgets::default(),
+            paces: Paces::default(),
             bulkheads: Bulkheads::new(ctx.config.worker.per_provider),
         }
     }
@@ -170,6 +205,10 @@ impl Gate {
             self.metrics.throttled(ThrottleScope::Provider);
             return Err(Refusal::Full(FULL_FOR));
         };
+        if let Some(wait) = self.paces.take(&asked.paces(), asked.now) {
+            self.metrics.throttled(ThrottleScope::Provider);
+            return Err(Refusal::Budget(wait));
+        }
         let ticket = match self.breakers.admit(key, asked.monotonic) {
             Admission::Granted(ticket) => ticket,
             Admission::Refused(wait) => {

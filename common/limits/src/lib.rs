@@ -11,6 +11,7 @@ pub mod bulkheads;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod governor;
+pub mod pace;
 pub mod permit;
 pub mod redis;
 mod turns;
@@ -20,5 +21,6 @@ pub use breakers::{BreakerKey, Breakers};
 pub use budgets::{BudgetKey, Budgets};
 pub use bulkheads::{Bulkheads, Place};
 pub use governor::LocalLimits;
+pub use pace::{Allowance, PaceKey, Paces};
 pub use permit::{Permit, PlanLimits};
 pub use redis::RedisLimits;

@@ -27,5 +27,5 @@ pub use entry::{Endpoint, Param, Permission, PermissionKind, Provider, Service};
 pub use keys::{KeyKind, KeyScheme};
 pub use paging::{PageStyle, Pagination};
 pub use permission::{CaptureError, ParamError, ScopeError, captured};
-pub use rate::{RateReading, RateScope, RateSpec};
+pub use rate::{Budget, BudgetScope, RateReading, RateScope, RateSpec};
 pub use target::{Target, TargetError};

@@ -42,7 +42,7 @@ pub struct RateSpec {
     pub usage_header: Option<UsageHeader>,
     /// Answers after which asking again soon is useless: the day's budget is spent.
     pub not_retryable_when: Vec<LimitedWhen>,
-    /// What the provider allows, as it publishes it.
+    /// What the provider allows, as it publishes it. Calls keep to it, unless it is `unsure`.
     pub budgets: Vec<Budget>,
 }
 
@@ -225,6 +225,12 @@ impl RateSpec {
 }
 
 impl Provider {
+    /// The published budgets that calls keep to; none where the figures are `unsure`, which are shown alone.
+    pub fn budgets(&self) -> &[Budget] {
+        let unsure = self.unsure.iter().any(|field| field == "rate.budgets");
+        if unsure { &[] } else { &self.rate.budgets }
+    }
+
     /// Whether an answer of the API means that its access token does not work.
     pub fn is_unauthorized(&self, answer: &HttpAnswer) -> bool {
         let reading = RateReading::default();

@@ -306,11 +306,14 @@ impl<'a> Call<'a> {
     async fn enter(&self, with: &With) -> Step<Entered> {
         let (ctx, gate, partner) = (self.ctx, &self.worker.gate, self.partner());
         let plan = self.plan().await?;
+        let (provider, _) = self.entry(with)?;
         let asked = Asked {
             partner,
             plan: &plan,
             key: &with.key,
             connection: with.connection.row.id,
+            endpoint: &self.kind.endpoint,
+            published: provider.budgets(),
             now: ctx.now(),
             monotonic: ctx.clock.monotonic(),
         };
@@ -343,7 +346,7 @@ impl<'a> Call<'a> {
                 wait,
                 Fault::new(
                     "PROVIDER_RATE_LIMITED",
-                    "the provider was asked too often and said when to come back; nothing was sent",
+                    "the provider allows no more requests for now; nothing was sent",
                 ),
             ),
             Refusal::Full(wait) => self.held(

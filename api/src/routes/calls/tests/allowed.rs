@@ -173,3 +173,33 @@ async fn a_plan_without_overage_ends_at_its_calls() {
         .with("x-account-id", "user-1");
     assert_eq!(testing.get(PROFILE).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_budget_that_the_provider_publishes_is_kept_without_asking_it() {
+    let entries = tempfile::tempdir().unwrap();
+    let entry = "extends = \"sandbox\"\n[rate]\nbudgets = [{ scope = \"user\", requests = 1, per_s = 60 }]\n";
+    std::fs::write(entries.path().join("sandbox.toml"), entry).unwrap();
+    let walk = Walk::with(&[("catalog_dir", entries.path().to_str().unwrap())]).await;
+    walk.connected("user-1").await;
+    walk.connected("user-2").await;
+    let (ours, others) = (walk.calling("user-1"), walk.calling("user-2"));
+    assert_eq!(ours.get(PROFILE).await.status, 200);
+    let before = walk.count(Counter::ApiCalls);
+    let refused = ours.get(PROFILE).await;
+    assert_eq!(refused.code(), "PROVIDER_RATE_LIMITED");
+    assert_eq!(refused.header("retry-after"), "60");
+    assert_eq!(walk.count(Counter::ApiCalls), before);
+    // It is each user's own, and comes back.
+    assert_eq!(others.get(PROFILE).await.status, 200);
+    walk.api.advance(Duration::from_secs(60));
+    assert_eq!(ours.get(PROFILE).await.status, 200);
+    // One that is unsure holds nobody back.
+    let unsure = format!("unsure = [\"rate.budgets\"]\n{entry}");
+    std::fs::write(entries.path().join("sandbox.toml"), unsure).unwrap();
+    let walk = Walk::with(&[("catalog_dir", entries.path().to_str().unwrap())]).await;
+    walk.connected("user-1").await;
+    let ours = walk.calling("user-1");
+    for _ in 0..2 {
+        assert_eq!(ours.get(PROFILE).await.status, 200);
+    }
+}
