@@ -147,6 +147,11 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "3: unknown field `colour`",
     ),
     (
+        "[oauth.token]",
+        "state_max_len = 20\n[oauth.token]",
+        "8: oauth.authorize.state_max_len: is too short",
+    ),
+    (
         "auth = \"basic\"",
         "auth = \"magic\"",
         "10: unknown variant `magic`",

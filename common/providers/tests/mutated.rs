@@ -121,6 +121,11 @@ fn no_answer_of_a_token_endpoint_panics_and_no_token_breaks_a_header() {
     }
     // The changes are small enough that some answers still are ones.
     assert!(read > 500, "{read}");
+    println!(
+        "{} answers from {} seeds, {read} of them read",
+        ANSWERS * catalog.providers().count(),
+        seeds.len()
+    );
 }
 
 #[test]
@@ -142,4 +147,8 @@ fn no_catalogue_file_panics_and_an_error_names_a_line_of_it() {
         }
     }
     assert!(refused > FILES / 4, "{refused}");
+    println!(
+        "{FILES} files from {} seeds, {refused} refused",
+        seeds.len()
+    );
 }

@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use latchkey_oauth::Vars;
-use latchkey_providers::{Catalog, OutgoingCall, ParamError, Provider, ScopeError, Target};
+use latchkey_providers::{
+    Catalog, OutgoingCall, ParamError, Provider, ScopeError, Target, captured, entry::TokenHeader,
+};
 use serde_json::{Map, Value, json};
 
 /// The catalogue of the binary.
@@ -239,4 +241,47 @@ fn a_call_leaves_with_token_headers_and_its_own_host() {
         "2022-11-28"
     );
     assert!(!request.request.headers().contains_key("idempotency-key"));
+    // Where the token goes, and what stands before it, is the entry's to say.
+    let mut service = provider(catalog, "sandbox").service("api").unwrap().clone();
+    service.token_header = TokenHeader {
+        name: "x-token".to_owned(),
+        prefix: "Token ".to_owned(),
+    };
+    let call = OutgoingCall {
+        method: Method::GET,
+        target: &target,
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        idempotency_key: None,
+    };
+    let request = service.call_request(&vars, call, &"at-1".into()).unwrap();
+    assert_eq!(request.request.headers()["x-token"], "Token at-1");
+    assert!(!request.request.headers().contains_key("authorization"));
+}
+
+#[test]
+fn what_the_callback_brings_is_checked() {
+    let callback = &provider(catalog(), "quickbooks").oauth.callback;
+    let brought = |query: &[(&str, &str)]| {
+        let pairs: Vec<_> = query
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        captured(callback, &pairs).map_err(|error| error.0)
+    };
+    let kept = brought(&[("code", "c"), ("realmId", "4620816365009870170")]).unwrap();
+    assert_eq!(
+        Value::from(kept),
+        json!({"realm_id": "4620816365009870170"})
+    );
+    for wrong in [
+        &[("code", "c")][..],
+        &[("realmId", "4620816365009870170/../x")],
+        &[("realmId", "46208163"), ("realmId", "46208164")],
+    ] {
+        assert_eq!(brought(wrong).unwrap_err(), "realmId", "{wrong:?}");
+    }
+    let mut optional = callback.clone();
+    optional.capture.get_mut("realm_id").unwrap().required = false;
+    assert!(captured(&optional, &[]).unwrap().is_empty());
 }

@@ -34,12 +34,14 @@ async fn every_entry_is_walked_through() {
     let declared = entries.iter().flat_map(|entry| &entry.services);
     let declared: usize = declared.map(|service| service.endpoints.len()).sum();
     assert_eq!(endpoints, declared, "each named endpoint once");
+    // `cargo nextest run … --no-capture` shows what was counted.
     println!(
         "{} entries, {endpoints} endpoints, {steps} steps",
         entries.len()
     );
 }
 
+mod fields;
 mod mutations;
 
 /// Every entry, wrong in one field, must fail the walk: what the suite does not notice, a provider would.

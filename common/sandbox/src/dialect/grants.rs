@@ -8,7 +8,7 @@ use std::{
 use latchkey_domain::Timestamp;
 use latchkey_oauth::{
     OauthSpec,
-    spec::{BlastRadius, RefreshTrigger, ReuseEffect, RotationMode},
+    spec::{BlastRadius, Evicts, RefreshTrigger, ReuseEffect, RotationMode},
 };
 
 /// Grants, codes and tokens kept of one provider; a sandbox that has given more refuses.
@@ -123,7 +123,8 @@ impl Grants {
         classes.iter().map(issue).collect()
     }
 
-    /// A user has only so many grants; the oldest makes room.
+    /// A user has only so many grants; one makes room. Where the provider does not say which, it is not the one
+    /// that anybody would count on.
     fn evict(&mut self, spec: &OauthSpec, consent: &Consent) {
         let Some(most) = spec.lifetimes.max_live_grants else {
             return;
@@ -134,10 +135,15 @@ impl Grants {
                 && grant.consent.user == consent.user
         };
         let mut living: Vec<_> = self.rows.iter_mut().filter(same).collect();
-        if living.len() >= most.count
-            && let Some(oldest) = living.first_mut()
-        {
-            oldest.alive = false;
+        if living.len() < most.count {
+            return;
+        }
+        let gone = match most.evicts {
+            Evicts::Oldest => living.first_mut(),
+            Evicts::Any => living.last_mut(),
+        };
+        if let Some(gone) = gone {
+            gone.alive = false;
         }
     }
 

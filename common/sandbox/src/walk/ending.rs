@@ -1,8 +1,8 @@
-//! Disconnection, with the receipt that the entry promises.
+//! Disconnection, with the receipt that the entry promises; and the grants that others push out.
 
 use latchkey_oauth::{
     RequestError, RevokeOutcome, read_revocation, revoke_requests,
-    spec::{BlastRadius, RevokeWhich},
+    spec::{BlastRadius, Evicts, RevokeWhich},
 };
 
 use super::{Done, Walker, text};
@@ -52,5 +52,28 @@ impl Walker {
             "confirmed by {count} request(s); reaches {:?}",
             revoke.blast_radius
         ))
+    }
+
+    /// One grant more than a user may have of an application: as many live as may, and the new one is among them.
+    pub(super) async fn too_many_grants(&self) -> Done<String> {
+        let most = self.spec().lifetimes.max_live_grants;
+        let most = most.ok_or("no such limit")?;
+        let mut grants = Vec::new();
+        for _ in 0..=most.count {
+            grants.push(self.connect().await?);
+        }
+        let mut living = Vec::new();
+        for grant in &grants {
+            living.push(self.works(grant).await?);
+        }
+        let count = living.iter().filter(|works| **works).count();
+        let oldest_died = !living[0];
+        let told = format!("{count} of {} grants live", grants.len());
+        let evicts = most.evicts != Evicts::Oldest || oldest_died;
+        if count == most.count && evicts && living.last() == Some(&true) {
+            Ok(told)
+        } else {
+            Err(told)
+        }
     }
 }

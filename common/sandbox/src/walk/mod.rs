@@ -4,34 +4,30 @@
 //! tried, not a copy. `latchkey provider try` shows it; the conformance suite runs it over every entry.
 
 mod calls;
+mod connecting;
 mod ending;
 mod refreshing;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::HeaderMap;
 use latchkey_domain::{Clock, ManualClock, SystemEntropy, Timestamp};
 use latchkey_oauth::{
-    AllowedHosts, Asked, AuthorizeRequest, Client as OauthClient, CodeExchange, Egress, HttpAnswer,
-    HttpLimits, HttpRequest, Identity, OauthSpec, Pkce, ProviderHttp, TokenError, TokenSet, Vars,
+    Asked, Client as OauthClient, Egress, HttpAnswer, HttpLimits, HttpRequest, Identity, OauthSpec,
+    ProviderHttp, TokenError, TokenSet, Vars,
     answer::{TOKEN_ANSWER_BYTES, parse_tokens},
-    authorize_url, check_issuer, exchange_request, identity_in_tokens, identity_request,
-    parse_identity, parse_sites, refresh_request, sites_request,
-    spec::CallbackCheck,
+    refresh_request,
 };
-use latchkey_providers::{Catalog, Provider, captured, quirks};
-use secrecy::{ExposeSecret, SecretString};
+use latchkey_providers::{Catalog, Provider};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
-use url::Url;
 
 use crate::{
     Client, DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, Sandbox, SandboxConfig, SandboxHandle,
     Settings,
 };
 
-const CALLBACK: &str = "http://127.0.0.1:9/api/v1/connect/callback/walk";
 /// One request of a walk: the sandbox is on this machine.
 const WITHIN: Duration = Duration::from_secs(20);
 /// Largest answer of a named endpoint.
@@ -207,6 +203,14 @@ impl Walker {
         }
         let expired = self.expiry().await;
         self.note("expiry", expired, String::clone)?;
+        if self.spec().token.code_ttl_s.is_some() {
+            let late = self.late_code().await;
+            self.note("late code", late, String::clone)?;
+        }
+        if self.spec().lifetimes.max_live_grants.is_some() {
+            let crowded = self.too_many_grants().await;
+            self.note("too many grants", crowded, String::clone)?;
+        }
         let limited = self.rate_limit().await;
         self.note("rate limit", limited, String::clone)?;
         if with_endpoints {
@@ -285,149 +289,6 @@ impl Walker {
         Ok(scopes)
     }
 
-    /// Consents as a person would, and exchanges the code.
-    async fn connect(&self) -> Done<Connected> {
-        let (pkce, none, scopes) = (Pkce::new(&SystemEntropy), Params::new(), self.scopes()?);
-        let client = self.client(&self.given, &none);
-        let ask = AuthorizeRequest {
-            redirect_uri: CALLBACK,
-            scopes: &scopes,
-            state: "state-of-forty-three-characters-as-ours-are",
-            challenge: &pkce.challenge,
-        };
-        let url = authorize_url(self.spec(), &client, &ask).map_err(text)?;
-        let back = self.browse(&url).await?;
-        let params = self.examine(&back, &client)?;
-        let code = value(&back, &self.spec().callback.code_param).ok_or_else(|| {
-            format!(
-                "no code came back: {}",
-                value(&back, "error_description").unwrap_or_default()
-            )
-        })?;
-        let exchange = CodeExchange {
-            code: &code.into(),
-            verifier: &pkce.verifier,
-            redirect_uri: CALLBACK,
-        };
-        let client = self.client(&params, &none);
-        let request = exchange_request(self.spec(), &client, &exchange).map_err(text)?;
-        let answer = self
-            .http
-            .send(request, WITHIN, TOKEN_ANSWER_BYTES)
-            .await
-            .map_err(text)?;
-        let asked = Asked::Code { scopes: &[] };
-        let tokens = parse_tokens(self.spec(), &answer, asked, self.now()).map_err(text)?;
-        let mut connected = Connected {
-            tokens,
-            params,
-            identity: None,
-        };
-        self.check_tokens(&connected.tokens)?;
-        self.identify(&mut connected).await?;
-        Ok(connected)
-    }
-
-    /// The query that the browser brings back.
-    async fn browse(&self, url: &Url) -> Done<Vec<(String, String)>> {
-        let request = Request::builder().method(Method::GET).uri(url.as_str());
-        let answer = self.send(HttpRequest {
-            request: request.body(Bytes::new()).map_err(text)?,
-            hosts: AllowedHosts::of([url]),
-        });
-        let answer = answer.await?;
-        let location = answer
-            .headers
-            .get("location")
-            .and_then(|value| value.to_str().ok());
-        let location = location.ok_or("the authorization page sends nobody back")?;
-        let location = Url::parse(location).map_err(text)?;
-        Ok(location.query_pairs().into_owned().collect())
-    }
-
-    /// What the callback does: state, issuer, signature, captured values.
-    fn examine(&self, back: &[(String, String)], client: &OauthClient<'_>) -> Done<Params> {
-        let spec = self.spec();
-        if value(back, "state").as_deref() != Some("state-of-forty-three-characters-as-ours-are") {
-            return Err("the state did not come back".to_owned());
-        }
-        let iss = value(back, "iss");
-        check_issuer(spec, &client.vars, iss.as_deref()).map_err(text)?;
-        if spec.callback.check == Some(CallbackCheck::ShopifyHmac)
-            && !quirks::shopify::is_signed(back, self.secret.expose_secret().as_bytes())
-        {
-            return Err("the callback is not signed".to_owned());
-        }
-        let mut params = self.given.clone();
-        params.extend(captured(&spec.callback, back).map_err(text)?);
-        Ok(params)
-    }
-
-    /// Whether the answer says what the entry says.
-    fn check_tokens(&self, tokens: &TokenSet) -> Done<()> {
-        let spec = self.spec();
-        let life = tokens.expires_at.map(|at| self.now().until(at).as_secs());
-        // Where the entry tells no life, the answer alone does.
-        if spec.lifetimes.access_s.is_some() && life != spec.lifetimes.access_s {
-            return Err(format!("the access token lives {life:?} s"));
-        }
-        let refresh_life = tokens
-            .refresh_expires_at
-            .map(|at| self.now().until(at).as_secs());
-        let lifetimes = &spec.lifetimes;
-        let declared = lifetimes
-            .refresh_idle_s
-            .or(lifetimes.refresh_s)
-            .or(lifetimes.refresh_hard_s);
-        if tokens.is_refreshable() && declared.is_some() && refresh_life != declared {
-            return Err(format!("the refresh token lives {refresh_life:?} s"));
-        }
-        let granted = self.entry.granted(spec, &tokens.scopes);
-        if let Some((permission, _)) = granted.iter().find(|(_, granted)| !**granted) {
-            return Err(format!("{permission} was not granted: {:?}", tokens.scopes));
-        }
-        let classes = 1 + tokens.also.len();
-        let wanted = self.played.spec(&self.app).response.tokens.len().max(1);
-        if classes == wanted {
-            Ok(())
-        } else {
-            Err(format!("{classes} tokens of {wanted}"))
-        }
-    }
-
-    /// Who connected, and for which site.
-    async fn identify(&self, connected: &mut Connected) -> Done<()> {
-        let spec = self.spec();
-        let said = identity_in_tokens(spec, &connected.tokens);
-        let mut identity = said.transpose().map_err(text)?;
-        if identity.is_none() {
-            let client = self.client(&connected.params, &connected.tokens.extra);
-            let request = identity_request(spec, &client, &connected.tokens).map_err(text)?;
-            if let Some(request) = request {
-                let answer = self.send(request).await?;
-                let told = || String::from_utf8_lossy(&answer.body).into_owned();
-                let found = parse_identity(spec, &answer);
-                identity = Some(found.map_err(|error| format!("{error}: {}", told()))?);
-            }
-        }
-        let labelled = spec
-            .identity
-            .as_ref()
-            .is_none_or(|spec| spec.label.is_empty());
-        if identity.as_ref().is_some_and(|who| who.label.is_none()) && !labelled {
-            return Err("the identity has no label".to_owned());
-        }
-        connected.identity = identity;
-        let client = self.client(&connected.params, &connected.tokens.extra);
-        let request = sites_request(spec, &client, &connected.tokens).map_err(text)?;
-        if let Some(request) = request {
-            let answer = self.send(request).await?;
-            let (name, id, _) = parse_sites(spec, &answer).map_err(text)?;
-            connected.tokens.extra.insert(name, id.into());
-        }
-        Ok(())
-    }
-
     /// Presents the refresh token of a set.
     async fn refresh(&self, from: &Connected) -> Done<Result<TokenSet, TokenError>> {
         let client = self.client(&from.params, &from.tokens.extra);
@@ -471,13 +332,6 @@ impl Connected {
             self.tokens.scopes.len()
         )
     }
-}
-
-fn value(pairs: &[(String, String)], name: &str) -> Option<String> {
-    pairs
-        .iter()
-        .find(|(known, _)| known == name)
-        .map(|(_, value)| value.clone())
 }
 
 /// An error with all of its causes.

@@ -48,6 +48,7 @@ impl Walker {
     /// The spent token once more: within the grace, after it, and what the alarm ends.
     async fn reuse(&self, first: &Connected, second: &Connected) -> Done<String> {
         let rotation = self.spec().rotation;
+        let sibling = self.connect().await?;
         if rotation.grace_s > 0 {
             let again = self.refreshed(first).await?;
             if presented(&again.tokens) != presented(&second.tokens) {
@@ -68,6 +69,11 @@ impl Walker {
         let survives = self.refresh(second).await?.is_ok();
         if survives != (rotation.reuse_effect == ReuseEffect::Error) {
             return Err(format!("after the alarm the successor works: {survives}"));
+        }
+        // Not by a call: its access token may have ended by itself meanwhile.
+        let beyond = self.refresh(&sibling).await?.is_err();
+        if beyond != (rotation.reuse_effect == ReuseEffect::RevokesBeyondGrant) {
+            return Err(format!("the alarm reaches another connection: {beyond}"));
         }
         Ok(format!(
             "rotates; grace {} s; a spent token is refused",

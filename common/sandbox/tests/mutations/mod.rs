@@ -3,8 +3,9 @@
 use latchkey_oauth::{
     OauthSpec,
     spec::{
-        ClientAuth, ErrorClass, IdentityMethod, PkceMode, RedirectUri, RefreshTrigger, ReuseEffect,
-        RevokeAuth, RevokeBody, RevokeMethod, RotationMode, ScopeSeparator, TimeUnit, TokenBody,
+        ClientAuth, ErrorClass, Evicts, IdentityMethod, PkceMode, RedirectUri, RefreshTrigger,
+        ReuseEffect, RevokeAuth, RevokeBody, RevokeMethod, RotationMode, ScopeSeparator, TimeUnit,
+        TokenBody,
     },
 };
 use latchkey_providers::{PageStyle, Provider};
@@ -257,6 +258,41 @@ pub(crate) const ALL: &[Mutation] = &[
         *life = life.map(|life| life * 2);
         // Where no answer names a life, the entry is all there is.
         life.is_some() && p.oauth.response.issued_at.is_none()
+    }),
+    m("lifetimes: of the refresh token", |p| {
+        let reads = p.oauth.response.refresh_expires.is_none() && refreshes(p);
+        let lifetimes = &mut p.oauth.lifetimes;
+        let first = [
+            &mut lifetimes.refresh_idle_s,
+            &mut lifetimes.refresh_s,
+            &mut lifetimes.refresh_hard_s,
+        ]
+        .into_iter()
+        .flatten()
+        .next();
+        first.is_some_and(|life| {
+            *life *= 2;
+            reads
+        })
+    }),
+    m("lifetimes: of a code", |p| {
+        let life = &mut p.oauth.token.code_ttl_s;
+        life.as_mut().is_some_and(|life| {
+            *life *= 2;
+            true
+        })
+    }),
+    m("lifetimes: how many grants live", |p| {
+        let most = &mut p.oauth.lifetimes.max_live_grants;
+        most.as_mut().is_some_and(|most| {
+            most.count += 1;
+            true
+        })
+    }),
+    m("lifetimes: which grant makes room", |p| {
+        let most = &mut p.oauth.lifetimes.max_live_grants;
+        most.as_mut()
+            .is_some_and(|most| most.evicts == Evicts::Any && set(&mut most.evicts, Evicts::Oldest))
     }),
     m("errors: a rule of the provider's own", |p| {
         let rule = p
