@@ -253,7 +253,7 @@ const BROKEN_ENDPOINTS: &[(&str, &str, &str)] = &[
     (
         "/y/{id}",
         "/y/{id}/{no}",
-        "7: services[0].endpoints[0].request.path: 'no' is not a parameter that fits",
+        "7: services[0].endpoints[0].request.path: 'no' is not declared; add params.no = { in = \"path\" }",
     ),
     (
         "/x/{id}",

@@ -70,6 +70,12 @@ fn advice(provider: &Provider) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let asked = provider.oauth.identity.as_ref();
+    let asked = asked.filter(|identity| identity.url.is_some());
+    if asked.is_some_and(|identity| identity.example.is_none()) {
+        advice
+            .push("oauth.identity has no example: the sandbox cannot say who connected".to_owned());
+    }
     for service in &provider.services {
         let silent = service
             .endpoints
@@ -88,6 +94,27 @@ fn advice(provider: &Provider) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_sandbox_could_not_answer_is_said() {
+        let text = "slug = \"acme\"\ndisplay_name = \"Acme\"\n\
+            [oauth.authorize]\nurl = \"https://acme.example/authorize\"\n\
+            [oauth.token]\nurl = \"https://acme.example/token\"\n\
+            [oauth.identity]\nurl = \"https://acme.example/me\"\nstable_key = [\"/id\"]\n\
+            [[services]]\nslug = \"api\"\nbase_url = \"https://acme.example\"\n\
+            [[services.permissions]]\nid = \"acme.read\"\nkind = \"read\"\n\
+            [[services.endpoints]]\nname = \"get_me\"\nmethod = \"GET\"\npath = \"/me\"\n\
+            permission = \"acme.read\"\nrequest.path = \"/me\"\n";
+        let advice = advice(&Catalog::parse("acme.toml", text).unwrap());
+        assert_eq!(
+            advice,
+            [
+                "no oauth.revoke and no oauth.disconnect_help_url: a user cannot end the access",
+                "oauth.identity has no example: the sandbox cannot say who connected",
+                "api.get_me has no example: the sandbox cannot answer it",
+            ]
+        );
+    }
 
     #[test]
     fn our_own_entries_need_no_advice() {

@@ -185,6 +185,11 @@ fn check_path(
             .is_some_and(&fits);
         let shown = name.unwrap_or(slot);
         ensure(
+            endpoint.params.contains_key(shown),
+            place,
+            format!("'{shown}' is not declared; add params.{shown} = {{ in = \"path\" }}"),
+        )?;
+        ensure(
             declared,
             place,
             format!("'{shown}' is not a parameter that fits here"),
