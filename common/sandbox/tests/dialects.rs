@@ -41,6 +41,18 @@ async fn every_entry_is_walked_through() {
     );
 }
 
+/// The file that the README tells newcomers to begin with walks as it stands.
+#[tokio::test]
+async fn the_readmes_provider_is_walked_through() {
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme.split_once("### A provider of your own").unwrap();
+    let (_, rest) = rest.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let entry = Catalog::parse("acme.toml", text).unwrap();
+    let steps = Walk::of(&entry).run().await.unwrap();
+    assert_eq!(steps.len(), 8, "{steps:?}");
+}
+
 mod fields;
 mod mutations;
 

@@ -60,6 +60,15 @@ async fn words_find_tools_best_first() {
         .data();
     assert_eq!(found["tools"][0]["function"]["name"], "slack_list_channels");
     assert_eq!(found["tools"][0]["score"], 1.0);
+    let found = acme
+        .client
+        .get("/api/v1/tools/search/send%20email")
+        .await
+        .data();
+    let names: Vec<_> = (0..2)
+        .map(|nth| &found["tools"][nth]["function"]["name"])
+        .collect();
+    assert_eq!(names, ["gmail_send_message", "microsoft_mail_send_message"]);
     let none = acme.client.get("/api/v1/tools/search/zzzz").await.data();
     assert_eq!(none["total"], 0);
 }
