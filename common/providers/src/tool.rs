@@ -149,5 +149,15 @@ mod tests {
                 }
             }
         }
+        let documented = "drive_list_files github_list_issues github_create_issue hubspot_list_contacts \
+            jira_list_issues linear_list_issues linkedin_get_profile linkedin_list_posts twitter_list_tweets \
+            calendly_list_event_types calendly_list_events salesforce_list_contacts \
+            salesforce_list_opportunities pipedrive_list_deals notion_list_pages slack_list_channels \
+            microsoft_mail_list_messages gmail_list_messages";
+        let missing: Vec<_> = documented
+            .split_whitespace()
+            .filter(|name| !names.contains(*name))
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 }

@@ -55,6 +55,15 @@ GET github/user -> GET /user
 GET github/api/user -> GET /user
 GET github/repos/o/r/issues?state=all -> GET /repos/o/r/issues?state=all
 POST github/repos/o/r/issues {"title":"t","labels":["a"]} -> POST /repos/o/r/issues {"labels":["a"],"title":"t"}
+GET slack/channels?limit=5 -> GET /conversations.list?limit=5
+GET slack/messages?channel=C1&limit=5 -> GET /conversations.history?channel=C1&limit=5
+POST slack/messages {"channel":"C1","text":"t","thread_ts":"1.2"} -> POST /chat.postMessage {"channel":"C1","text":"t","thread_ts":"1.2"}
+GET discord/guilds -> GET /users/@me/guilds
+GET discord/guilds/7/channels -> GET /guilds/7/channels
+GET discord/channels/7/messages?limit=3 -> GET /channels/7/messages?limit=3
+POST discord/channels/7/messages {"content":"hi"} -> POST /channels/7/messages {"content":"hi"}
+GET notion/pages/p1 -> GET /pages/p1
+GET notion/pages/p1/blocks -> GET /blocks/p1/children
 GET sandbox/profile -> GET /me
 GET sandbox/messages?cursor=c&limit=2 -> GET /messages?cursor=c&limit=2
 GET sandbox/messages/7 -> GET /messages/7
