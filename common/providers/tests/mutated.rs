@@ -1,7 +1,11 @@
 //! A bounded run of what `fuzz/` does without end: the corpus, the fixtures and the catalogue, each changed in
 //! seeded ways, through the two parsers that read what others wrote.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test stops at the first surprise, and tells what it counted"
+)]
 
 #[path = "../fuzz/promises.rs"]
 mod promises;

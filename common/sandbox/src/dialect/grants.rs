@@ -123,8 +123,8 @@ impl Grants {
         classes.iter().map(issue).collect()
     }
 
-    /// A user has only so many grants; one makes room. Where the provider does not say which, it is not the one
-    /// that anybody would count on.
+    /// A user has only so many grants; one makes room. Where the provider does not say which, it is not the
+    /// oldest, which anybody would count on.
     fn evict(&mut self, spec: &OauthSpec, consent: &Consent) {
         let Some(most) = spec.lifetimes.max_live_grants else {
             return;
@@ -140,7 +140,7 @@ impl Grants {
         }
         let gone = match most.evicts {
             Evicts::Oldest => living.first_mut(),
-            Evicts::Any => living.last_mut(),
+            Evicts::Any => living.iter_mut().take(2).next_back(),
         };
         if let Some(gone) = gone {
             gone.alive = false;

@@ -121,9 +121,13 @@ impl Walk {
                     problem,
                     taken: Vec::new(),
                 })?;
-            let walked = walker.walk(nth == 0).await;
+            let mut walked = Box::pin(walker.walk(nth == 0)).await;
             let mut taken = std::mem::take(&mut walker.steps);
+            let crowds = walker.spec().lifetimes.max_live_grants.is_some();
             walker.sandbox.stop().await;
+            if walked.is_ok() && crowds {
+                walked = Box::pin(self.crowd(kind.as_deref(), &mut taken)).await;
+            }
             if let Some(kind) = &kind {
                 for step in &mut taken {
                     step.name = format!("{kind}: {}", step.name);
@@ -136,6 +140,29 @@ impl Walk {
             })?;
         }
         Ok(steps)
+    }
+
+    /// More grants than a user may have, at a provider that has none yet.
+    async fn crowd(&self, kind: Option<&str>, taken: &mut Vec<Step>) -> Result<(), WalkError> {
+        let name = "too many grants";
+        let crowded = match Walker::start(self, kind).await {
+            Ok(walker) => {
+                let crowded = walker.too_many_grants().await;
+                walker.sandbox.stop().await;
+                crowded
+            }
+            Err(problem) => Err(problem),
+        };
+        let told = crowded.map_err(|problem| WalkError {
+            step: name.to_owned(),
+            problem,
+            taken: Vec::new(),
+        })?;
+        taken.push(Step {
+            name: name.to_owned(),
+            told,
+        });
+        Ok(())
     }
 }
 
@@ -200,16 +227,14 @@ impl Walker {
         if connected.tokens.is_refreshable() {
             let rotated = self.rotation().await;
             self.note("refresh", rotated, String::clone)?;
+            let ended = self.refresh_ends().await;
+            self.note("refresh token's end", ended, String::clone)?;
         }
         let expired = self.expiry().await;
         self.note("expiry", expired, String::clone)?;
         if self.spec().token.code_ttl_s.is_some() {
             let late = self.late_code().await;
             self.note("late code", late, String::clone)?;
-        }
-        if self.spec().lifetimes.max_live_grants.is_some() {
-            let crowded = self.too_many_grants().await;
-            self.note("too many grants", crowded, String::clone)?;
         }
         let limited = self.rate_limit().await;
         self.note("rate limit", limited, String::clone)?;

@@ -13,6 +13,8 @@ use serde_json::json;
 use super::{Connected, Done, Walker};
 use crate::{Fault, FaultKind, Target, dialect::words_at};
 
+const SECOND: Duration = Duration::from_secs(1);
+
 impl Walker {
     /// Refreshes, presents the old token again, and sees what the entry says that happens.
     pub(super) async fn rotation(&self) -> Done<String> {
@@ -79,6 +81,43 @@ impl Walker {
             "rotates; grace {} s; a spent token is refused",
             rotation.grace_s
         ))
+    }
+
+    /// A refresh token in its last second and at its end; and a grant that is kept alive until nothing helps.
+    pub(super) async fn refresh_ends(&self) -> Done<String> {
+        let lifetimes = &self.spec().lifetimes;
+        let life = [lifetimes.refresh_s, lifetimes.refresh_idle_s];
+        let life = life.into_iter().flatten().min().map(Duration::from_secs);
+        let hard = lifetimes.refresh_hard_s.map(Duration::from_secs);
+        if let Some(life) = life {
+            let kept = self.connect().await?;
+            self.advance(life.saturating_sub(SECOND));
+            self.refreshed(&kept).await?;
+            let left = self.connect().await?;
+            self.advance(life);
+            self.is_over(&left).await?;
+        }
+        if let Some(hard) = hard {
+            let mut kept = self.connect().await?;
+            let end = self.now() + hard;
+            let step = life.map_or(hard, |life| life.saturating_sub(SECOND));
+            while self.now().until(end) > SECOND {
+                self.advance(step.min(self.now().until(end).saturating_sub(SECOND)));
+                kept = self.refreshed(&kept).await?;
+            }
+            self.advance(SECOND);
+            self.is_over(&kept).await?;
+        }
+        let told = |life: Option<Duration>| life.map_or("no end".to_owned(), |l| format!("{l:?}"));
+        Ok(format!("{}; at most {}", told(life), told(hard)))
+    }
+
+    async fn is_over(&self, from: &Connected) -> Done<()> {
+        match self.refresh(from).await? {
+            Err(refused) if refused.class == Class::Permanent => Ok(()),
+            Err(other) => Err(format!("at its end it is refused as {:?}", other.class)),
+            Ok(_) => Err("a refresh token at its end works".to_owned()),
+        }
     }
 
     async fn refreshed(&self, from: &Connected) -> Done<Connected> {

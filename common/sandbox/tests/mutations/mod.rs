@@ -77,11 +77,8 @@ fn refreshes(p: &Provider) -> bool {
 
 fn other_unit(unit: TimeUnit) -> TimeUnit {
     match unit {
-        TimeUnit::EpochS => TimeUnit::DeltaS,
-        TimeUnit::DeltaS => TimeUnit::EpochS,
-        TimeUnit::EpochMs => TimeUnit::EpochS,
-        TimeUnit::DeltaMs => TimeUnit::DeltaS,
-        TimeUnit::Iso8601 => TimeUnit::EpochS,
+        TimeUnit::EpochS | TimeUnit::DeltaMs => TimeUnit::DeltaS,
+        TimeUnit::DeltaS | TimeUnit::EpochMs | TimeUnit::Iso8601 => TimeUnit::EpochS,
     }
 }
 
@@ -249,6 +246,10 @@ pub(crate) const ALL: &[Mutation] = &[
         p.oauth.rotation.mode.spends()
             && set(&mut p.oauth.rotation.reuse_effect, ReuseEffect::Error)
     }),
+    m("rotation: how far the alarm reaches", |p| {
+        let beyond = ReuseEffect::RevokesBeyondGrant;
+        p.oauth.rotation.mode.spends() && set(&mut p.oauth.rotation.reuse_effect, beyond)
+    }),
     m("rotation: whether the old access token dies", |p| {
         p.oauth.rotation.old_access_dies = !p.oauth.rotation.old_access_dies;
         refreshes(p) && p.app_kinds.is_empty()
@@ -260,19 +261,23 @@ pub(crate) const ALL: &[Mutation] = &[
         life.is_some() && p.oauth.response.issued_at.is_none()
     }),
     m("lifetimes: of the refresh token", |p| {
-        let reads = p.oauth.response.refresh_expires.is_none() && refreshes(p);
+        let refreshes = refreshes(p);
         let lifetimes = &mut p.oauth.lifetimes;
-        let first = [
-            &mut lifetimes.refresh_idle_s,
-            &mut lifetimes.refresh_s,
-            &mut lifetimes.refresh_hard_s,
-        ]
-        .into_iter()
-        .flatten()
-        .next();
+        let first = [&mut lifetimes.refresh_idle_s, &mut lifetimes.refresh_s]
+            .into_iter()
+            .flatten()
+            .next();
         first.is_some_and(|life| {
             *life *= 2;
-            reads
+            refreshes
+        })
+    }),
+    m("lifetimes: of the whole grant", |p| {
+        let refreshes = refreshes(p);
+        let life = &mut p.oauth.lifetimes.refresh_hard_s;
+        life.as_mut().is_some_and(|life| {
+            *life *= 2;
+            refreshes
         })
     }),
     m("lifetimes: of a code", |p| {
