@@ -37,6 +37,13 @@ pub(crate) enum ClientError {
     Store(#[source] StoreError),
 }
 
+impl ClientError {
+    /// Whether it is the store that failed, which may work again soon.
+    pub(crate) const fn is_of_the_store(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Seal(SealError::Store { .. }))
+    }
+}
+
 /// An OAuth client.
 #[derive(Debug)]
 pub(crate) struct OauthClient {

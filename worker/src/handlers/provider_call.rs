@@ -36,7 +36,7 @@ use latchkey_jobs::{
 use latchkey_limits::BreakerKey;
 use latchkey_oauth::HttpRequest;
 use latchkey_providers::{OutgoingCall, Provider, Service, Target, forward_headers};
-use latchkey_runtime::Context;
+use latchkey_runtime::{Context, SealError};
 use latchkey_store::{CallRow, Connection};
 use latchkey_telemetry::{Chain, ThrottleScope};
 use secrecy::ExposeSecret;
@@ -115,7 +115,10 @@ impl<'a> Call<'a> {
             .sealer
             .open(job.partner, table, column, &row, 0, sealed)
             .await;
-        let opened = opened.map_err(|error| Fault::internal(Chain(&error)))?;
+        let opened = opened.map_err(|error| match error {
+            SealError::Store { .. } => store_failed(job.durable, &error),
+            error => Fault::internal(Chain(&error)).into(),
+        })?;
         let (request, body) = frame::unpack::<CallRequest>(opened.expose_secret())
             .map_err(|error| Fault::internal(Chain(&error)))?;
         let wrong = |what: &str| Fault::new("INVALID_REQUEST", format!("its {what} is not usable"));
@@ -230,7 +233,13 @@ impl<'a> Call<'a> {
             .clients
             .get(partner, connection.row.auth_config_id)
             .await;
-        let client = client.map_err(|error| Fault::internal(Chain(&error)))?;
+        let client = client.map_err(|error| {
+            if error.is_of_the_store() {
+                self.store_failed(&error)
+            } else {
+                Fault::internal(Chain(&error)).into()
+            }
+        })?;
         let key = BreakerKey {
             provider: self.kind.provider.as_str().into(),
             auth_config: connection.row.auth_config_id,
@@ -440,11 +449,7 @@ impl<'a> Call<'a> {
     }
 
     fn store_failed(&self, error: &(dyn std::error::Error + 'static)) -> Ended {
-        if self.is_durable() {
-            return Ended::Later(Outcome::retry("INTERNAL", Chain(error)));
-        }
-        tracing::error!(error = %Chain(error), "the store failed before the call");
-        Fault::new("UNAVAILABLE", "the call could not begin; nothing was sent").into()
+        store_failed(self.is_durable(), error)
     }
 
     fn partner(&self) -> PartnerId {
@@ -460,6 +465,15 @@ impl<'a> Call<'a> {
         let deadline = self.attempt.job.deadline.filter(|_| !self.is_durable())?;
         Some(self.ctx.now().until(deadline).saturating_sub(REPLY_MARGIN))
     }
+}
+
+/// The store is away, and nothing was sent: a call that nobody waits for is tried again.
+fn store_failed(durable: bool, error: &(dyn std::error::Error + 'static)) -> Ended {
+    if durable {
+        return Ended::Later(Outcome::retry("INTERNAL", Chain(error)));
+    }
+    tracing::error!(error = %Chain(error), "the store failed before the call");
+    Fault::new("UNAVAILABLE", "the call could not begin; nothing was sent").into()
 }
 
 /// The partner's headers that go on to the provider; `None` where one is not a header.
