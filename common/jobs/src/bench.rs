@@ -29,8 +29,9 @@ pub const CONCURRENCY: usize = 256;
 pub const PUSHERS: usize = 64;
 /// The pause between two pushes of the latency figure: 50 a second.
 const PACE: Duration = Duration::from_millis(20);
-/// How long a pusher waits that found the gate closed.
-const FULL: Duration = Duration::from_millis(2);
+/// How long a pusher waits that found the gate closed. A full queue lasts for longer, and pushes that are refused
+/// cost what jobs could use: 64 pushers at 2 ms took half of the server's time.
+const FULL: Duration = Duration::from_millis(50);
 /// How long the collector of finished entries has before memory is read: it comes round several times.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Bytes of a raw entry: about what a bare job weighs.
