@@ -18,6 +18,8 @@ pub struct ServerOptions {
     pub takes_file_limits: bool,
     /// The roles of the process; none are all.
     pub roles: Vec<&'static str>,
+    /// A simulator of every provider beside it, in the same process, on a port of its own.
+    pub with_sandbox: bool,
 }
 
 impl ServerOptions {
@@ -47,6 +49,13 @@ impl ServerOptions {
     #[must_use]
     pub fn role(mut self, role: &'static str) -> Self {
         self.roles.push(role);
+        self
+    }
+
+    /// With every provider of the catalogue played beside it.
+    #[must_use]
+    pub fn with_sandbox(mut self) -> Self {
+        self.with_sandbox = true;
         self
     }
 
@@ -296,6 +305,9 @@ async fn bring_up(directory: &tempfile::TempDir, options: &ServerOptions) -> (Ch
         None => {
             let mut arguments = vec!["serve", "--until-eof"];
             arguments.extend(options.roles.iter().flat_map(|role| ["--role", role]));
+            if options.with_sandbox {
+                arguments.extend(["--sandbox", "--sandbox-listen", "127.0.0.1:0"]);
+            }
             Child::start(&arguments, &variables)
         }
         Some(size) => Child::spawn(on_a_disk(size, &data), &variables),

@@ -3,6 +3,7 @@
 //! `fleet_only`.
 
 mod callbacks;
+mod catalogue;
 mod key_file;
 mod one_process;
 mod schema;
