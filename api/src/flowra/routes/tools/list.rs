@@ -96,7 +96,7 @@ pub(crate) enum ToolsAnswer {
 ///
 /// Every named endpoint that the account in `X-Account-Id` can call now, as a function description (with
 /// `all=true` every one there is); or, asked for as Flowra's clients do, a page of tools.
-#[utoipa::path(get, path = "/api/v1/tools", tag = "tools",
+#[utoipa::path(get, path = "/api/v1/tools", tags = ["tools", "flowra: tools"],
     params(Which, ListTools, ("X-Account-Id" = Option<String>, Header, description = "An account's `external_id`")),
     responses((status = 200, body = ToolsAnswer)))]
 pub(crate) async fn list_tools(
