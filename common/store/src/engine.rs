@@ -223,8 +223,13 @@ async fn connect(url: &str, connections: u32, setup: String) -> Result<AnyPool> 
         .test_before_acquire(false)
         .before_acquire(move |connection, _| {
             Box::pin(async move {
-                // A file does not hang up, and does not become a standby.
-                Ok(is_file || may_still_write(connection).await)
+                // A file does not hang up, and does not become a standby. But SQLite ends a transaction by
+                // itself when its disk is full; sqlx cannot roll it back then, and counts it as open for good.
+                Ok(if is_file {
+                    !connection.is_in_transaction()
+                } else {
+                    may_still_write(connection).await
+                })
             })
         })
         .after_connect(move |connection, _| {
