@@ -64,6 +64,8 @@ struct State {
     tail: u64,
     next: u64,
     kept: BTreeMap<u64, Kept>,
+    // Of `kept`: counted along, because it is asked for with every answer.
+    kept_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -112,6 +114,7 @@ impl Journal {
             tail: MAGIC.len() as u64,
             next: 0,
             kept: BTreeMap::new(),
+            kept_bytes: 0,
         };
         Ok(Self {
             path,
@@ -147,6 +150,7 @@ impl Journal {
             synced: false,
             in_flight: true,
         };
+        state.kept_bytes += kept.record.len() as u64;
         state.kept.insert(id, kept);
         drop(state);
         Ok(Ticket {
@@ -157,7 +161,10 @@ impl Journal {
 
     /// The store has passed an entry's version.
     pub(super) fn forget(&self, id: u64) {
-        self.state().kept.remove(&id);
+        let mut state = self.state();
+        if let Some(gone) = state.kept.remove(&id) {
+            state.kept_bytes -= gone.record.len() as u64;
+        }
     }
 
     /// Entries that nobody is landing: their process gave up for now.
@@ -171,8 +178,7 @@ impl Journal {
     /// Entries whose version the store has not passed yet, and their bytes.
     pub(super) fn waiting(&self) -> (u64, u64) {
         let state = self.state();
-        let bytes = state.kept.values().map(|kept| kept.record.len() as u64);
-        (state.kept.len() as u64, bytes.sum())
+        (state.kept.len() as u64, state.kept_bytes)
     }
 
     /// Brings everything appended so far to the disk.
