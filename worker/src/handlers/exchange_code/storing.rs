@@ -121,7 +121,9 @@ impl Exchange<'_> {
             due_at: tokens.refresh_by(renewal).map(due),
             refreshable: tokens.is_refreshable(),
             listing,
-            dies_at: tokens.refresh_expires_at.filter(|_| tokens.is_refreshable()),
+            dies_at: tokens
+                .refresh_expires_at
+                .filter(|_| tokens.is_refreshable()),
             session_id: Some(session.id),
             job: None,
             now,

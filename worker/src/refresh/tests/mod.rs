@@ -3,6 +3,7 @@
 //! of its own on the shared store; killing it is dropping it.
 
 mod crashes;
+mod day;
 mod doubt;
 mod errors;
 mod interleavings;
