@@ -8,6 +8,7 @@ pub(crate) mod calls;
 pub(crate) mod fleet;
 pub(crate) mod list;
 pub(crate) mod queue;
+pub(crate) mod refresh;
 pub(crate) mod report;
 
 pub(crate) use report::{Bar, Report};

@@ -11,6 +11,7 @@ pub(crate) enum Command {
     Calls(bench::calls::Arguments),
     List(bench::list::Arguments),
     Queue(bench::queue::Arguments),
+    Refresh(bench::refresh::Arguments),
 }
 
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
@@ -18,5 +19,6 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Calls(arguments) => bench::calls::run(arguments).await,
         Command::List(arguments) => bench::list::run(arguments).await,
         Command::Queue(arguments) => bench::queue::run(arguments).await,
+        Command::Refresh(arguments) => bench::refresh::run(arguments).await,
     }
 }

@@ -5,7 +5,7 @@
 mod app;
 mod browser;
 pub(crate) mod child;
-mod numbers;
+pub(crate) mod numbers;
 mod page;
 pub(crate) mod partner;
 mod report;

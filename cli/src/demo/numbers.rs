@@ -147,7 +147,7 @@ impl Metrics {
     }
 
     /// Upper bounds of a histogram's buckets with their counts so far, over all of its series, ascending.
-    fn buckets(&self, histogram: &str) -> Vec<(f64, u64)> {
+    pub(crate) fn buckets(&self, histogram: &str) -> Vec<(f64, u64)> {
         let name = format!("{histogram}_bucket");
         let mut bounds: Vec<f64> = Vec::new();
         for line in self.0.lines().filter(|line| line.starts_with(&name)) {
