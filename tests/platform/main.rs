@@ -11,6 +11,7 @@ mod calls;
 mod commands;
 mod connect;
 mod crash;
+mod crash_matrix;
 mod embedded_only;
 mod fleet_only;
 mod flowra;
@@ -20,6 +21,7 @@ mod rates;
 mod refresh;
 mod secrets;
 mod stop;
+mod store_away;
 
 /// A count: the small one, or the large one under `tests/run --full`.
 fn count(small: usize, full: usize) -> usize {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use latchkey_tests::{Sandbox, Server, ServerOptions};
+use latchkey_tests::{Sandbox, Server, ServerOptions, until};
 use serde_json::json;
 
-use crate::count;
+use crate::{count, crash_matrix::catalog};
 
 /// Twenty callers on one dead rotating token: one refresh, no reuse, twenty answers.
 #[tokio::test]
@@ -73,6 +73,182 @@ async fn short_tokens_stay_fresh() {
         0,
         "no call met a dead token"
     );
+}
+
+/// What a partner writes while a refresh is under way stays, and so does the new token.
+#[tokio::test]
+async fn metadata_written_during_a_refresh_is_kept() {
+    let sandbox = Sandbox::start(&["token_latency_ms=700"]).await;
+    let server = Server::start(ServerOptions::default()).await;
+    server.sandbox_config(&sandbox).await;
+    let partner = server.partner("test").await;
+    let account = partner.connected("user-1").await;
+    for round in 1..=count(3, 50) {
+        let last = partner.integration(&account).await["last_refreshed_at"].clone();
+        let path = format!("/accounts/{account}/integrations/sandbox/refresh");
+        let before = sandbox.count("token_requests").await;
+        let refresh = partner.send("POST", &path, None);
+        let change = async {
+            sandbox.wait("token_requests", before + 1).await;
+            let metadata = json!({ "metadata": { "round": round } });
+            let path = format!("/accounts/{account}");
+            partner.send("PATCH", &path, Some(metadata)).await.data();
+            let switch = json!({ "enabled_services": { "messages.write": round % 2 == 0 } });
+            let path = format!("/accounts/{account}/integrations/sandbox");
+            partner.send("PATCH", &path, Some(switch)).await.data();
+        };
+        let (asked, ()) = tokio::join!(refresh, change);
+        assert!(asked.status < 300, "{}", asked.text());
+        sandbox.wait("token_refresh", round as u64).await;
+        until("the new token to be stored", || async {
+            let seen = partner.integration(&account).await;
+            (seen["last_refreshed_at"] != last).then_some(())
+        })
+        .await;
+        let seen = partner
+            .send("GET", &format!("/accounts/{account}"), None)
+            .await
+            .data();
+        assert_eq!(seen["metadata"]["round"], round);
+        let switches = partner.integration(&account).await["enabled_services"].clone();
+        let switches = switches.as_array().unwrap();
+        let writes = switches
+            .iter()
+            .find(|s| s["service_name"] == "messages.write");
+        assert_eq!(writes.unwrap()["is_enabled"], round % 2 == 0);
+    }
+    let counters = sandbox.counters().await;
+    assert_eq!(counters["refresh_reuse"], 0, "{counters}");
+}
+
+/// A connection deleted while its refresh is under way stays deleted, and the token that comes after that is
+/// revoked at once.
+#[tokio::test]
+async fn a_deletion_during_a_refresh_resurrects_nothing() {
+    let sandbox = Sandbox::start(&["token_latency_ms=700"]).await;
+    let server = Server::start(ServerOptions::default().quick()).await;
+    server.sandbox_config(&sandbox).await;
+    let partner = server.partner("test").await;
+    let names: Vec<_> = (0..count(5, 100)).map(|n| format!("user-{n}")).collect();
+    let accounts = join_all(names.iter().map(|name| partner.connected(name))).await;
+    let before = sandbox.count("token_requests").await;
+    for account in &accounts {
+        let path = format!("/accounts/{account}/integrations/sandbox/refresh");
+        partner.send("POST", &path, None).await.data();
+    }
+    sandbox
+        .wait("token_requests", before + accounts.len() as u64)
+        .await;
+    let deletions = accounts.iter().map(async |account| {
+        let path = format!("/accounts/{account}/integrations/sandbox");
+        partner.send("DELETE", &path, None).await.data();
+    });
+    join_all(deletions).await;
+    until("every grant to be dead at the provider", || async {
+        (sandbox.counters().await["grants_alive"] == 0).then_some(())
+    })
+    .await;
+    for account in &accounts {
+        let path = format!("/accounts/{account}/integrations");
+        let left = partner.send("GET", &path, None).await.data();
+        assert_eq!(left["integrations"], json!([]), "{left}");
+    }
+    let counters = sandbox.counters().await;
+    assert_eq!(counters["refresh_overlap"], 0, "{counters}");
+}
+
+/// A token endpoint that takes longer than the lease sees no two presentations of one token at once, and the
+/// grants heal when it is quick again.
+#[tokio::test]
+async fn an_endpoint_slower_than_the_lease_sees_no_overlap() {
+    // With a grace, doubt is tried out soon.
+    let sandbox = Sandbox::start(&["grace_s=60"]).await;
+    let catalog = catalog("mode = \"single_use\"\ngrace_s = 60");
+    let options = ServerOptions::default()
+        .quick()
+        .with("CATALOG_DIR", catalog.path().display());
+    let server = Server::start(options).await;
+    server.sandbox_config(&sandbox).await;
+    let partner = server.partner("test").await;
+    let names: Vec<_> = (0..5).map(|n| format!("user-{n}")).collect();
+    let accounts = join_all(names.iter().map(|name| partner.connected(name))).await;
+    // The lease is 3 s, the time-out 2 s.
+    sandbox.set(json!({ "token_latency_ms": 3800 })).await;
+    let before = sandbox.count("token_requests").await;
+    for account in &accounts {
+        let path = format!("/accounts/{account}/integrations/sandbox/refresh");
+        partner.send("POST", &path, None).await.data();
+    }
+    // Some were asked for a second time, of their own accord.
+    sandbox.wait("token_requests", before + 7).await;
+    sandbox.set(json!({ "token_latency_ms": 0 })).await;
+    for (account, name) in accounts.iter().zip(&names) {
+        until("the grant to be refreshed", || async {
+            let seen = partner.integration(account).await;
+            (seen["status"] == "active" && seen["last_refreshed_at"] != json!(null)).then_some(())
+        })
+        .await;
+        let answer = partner
+            .call("GET", "/sandbox/profile", name, &[], None)
+            .await;
+        answer.data();
+    }
+    let counters = sandbox.counters().await;
+    assert_eq!(counters["refresh_overlap"], 0, "{counters}");
+}
+
+/// What an integration says of itself, and the command beside the server: one truth with its history.
+#[tokio::test]
+async fn a_connection_tells_what_it_is_and_what_it_went_through() {
+    let sandbox = Sandbox::start(&[]).await;
+    let server = Server::start(ServerOptions::default()).await;
+    server.sandbox_config(&sandbox).await;
+    let partner = server.partner("test").await;
+    let account = partner.connected("user-1").await;
+    let path = format!("/accounts/{account}/integrations/sandbox/refresh");
+    partner.send("POST", &path, None).await.data();
+    sandbox.wait("token_refresh", 1).await;
+    let seen = until("the refresh to be stored", || async {
+        let seen = partner.integration(&account).await;
+        (seen["last_refreshed_at"] != json!(null)).then_some(seen)
+    })
+    .await;
+    let explanation = seen["explanation"].as_str().unwrap();
+    assert!(
+        explanation.starts_with("Active; the next refresh is at "),
+        "{seen}"
+    );
+    let id = seen["id"].as_str().unwrap();
+    let said = server
+        .command(&["connection", "show", &partner.id, id], "")
+        .await;
+    assert_eq!(said.code, 0, "{said:?}");
+    let shown = said.json();
+    assert_eq!(shown["explanation"], seen["explanation"]);
+    let first = &shown["refreshes"][0];
+    assert_eq!(
+        (
+            &first["outcome"],
+            &first["from_version"],
+            &first["to_version"]
+        ),
+        (&json!("refreshed"), &json!(1), &json!(2)),
+        "{shown}"
+    );
+    sandbox.revoke_all().await;
+    partner
+        .call("GET", "/sandbox/profile", "user-1", &[], None)
+        .await;
+    let said = server
+        .command(&["connection", "show", &partner.id, id], "")
+        .await;
+    let shown = said.json();
+    assert_eq!(
+        (&shown["status"], &shown["reason"]),
+        (&json!("needs_reauth"), &json!("invalid_grant"))
+    );
+    assert_eq!(shown["refreshes"][0]["outcome"], "needs_reauth", "{shown}");
+    assert_eq!(shown["refreshes"][0]["to_version"], json!(null));
 }
 
 /// One error of the token endpoint while the access token lives fails no call; the grant heals.

@@ -9,6 +9,7 @@ mod faults_mixed;
 mod faults_postgres;
 mod faults_redis;
 mod faults_worker;
+mod refresh;
 mod refusals;
 mod replies;
 mod rig;
