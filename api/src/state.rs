@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use latchkey_runtime::Context;
+use tokio::sync::Semaphore;
 
 use crate::{auth::Keys, flowra::Totals, limits::Months, reach::Reach, routes::calls::Backlogs};
 
@@ -17,6 +18,8 @@ pub(crate) struct Api {
     pub(crate) months: Months,
     /// Which connection a call goes with.
     pub(crate) reach: Reach,
+    /// Seats of callers that wait for their call.
+    pub(crate) seats: Semaphore,
     /// How many unfinished jobs each partner has.
     pub(crate) backlogs: Backlogs,
     /// How long large lists are.
@@ -30,6 +33,7 @@ impl Api {
             keys: Keys::new(Arc::clone(&ctx.partner_changes)),
             months: Months::default(),
             reach: Reach::new(Arc::clone(&ctx.connection_changes)),
+            seats: Semaphore::new(ctx.config.calls.waiting_max),
             backlogs: Backlogs::default(),
             totals: Totals::default(),
             ctx,

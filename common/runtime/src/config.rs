@@ -23,6 +23,9 @@ pub const DEFAULTS: &str = include_str!("../../../deploy/config/latchkey.toml");
 /// do everything.
 const OPERATOR_TOKEN: usize = 32;
 
+/// Callers that one process could let wait: each holds a request in memory.
+const WAITING_MOST: usize = 1_000_000;
+
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -151,6 +154,7 @@ pub struct Connect {
 pub struct Calls {
     #[serde(rename = "wait_ms", deserialize_with = "millis")]
     pub wait: Duration,
+    pub waiting_max: usize,
     #[serde(rename = "timeout_ms", deserialize_with = "millis")]
     pub timeout: Duration,
     #[serde(rename = "result_retention_ms", deserialize_with = "millis")]
@@ -354,6 +358,9 @@ impl Config {
         }
         if self.refresh.concurrency == 0 {
             return invalid("refresh.concurrency", "must be at least 1");
+        }
+        if !(1..=WAITING_MOST).contains(&self.calls.waiting_max) {
+            return invalid("calls.waiting_max", "must be 1 to 1000000");
         }
         for (name, n) in [
             ("worker.interactive", self.worker.interactive),

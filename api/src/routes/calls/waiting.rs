@@ -17,8 +17,14 @@ use crate::{
 /// Waited beyond the job's deadline: a worker that gives up at the deadline has the better word for it.
 const AFTER_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Makes the call and waits for what came of it.
+/// Makes the call and waits for what came of it, if there is a seat: a queue that is longer than what is served
+/// within its callers' patience answers nobody in time.
 pub(super) async fn make(api: &Api, call: &Call) -> Result<Response> {
+    let _seat = api.seats.try_acquire().map_err(|full| {
+        let message = "Too many calls are waited for at once, and this one was not begun. Try again shortly, or \
+                       make it with `Prefer: respond-async`.";
+        ApiError::unavailable(message, full)
+    })?;
     let (ctx, now, partner) = (&api.ctx, api.ctx.now(), call.partner.id);
     let call_id = CallId::new(now, &*ctx.entropy);
     let reply = ReplyId::new(now, &*ctx.entropy);

@@ -33,6 +33,7 @@ stop_grace_ms = 10000
 
 [calls]
 backlog_max = 100000000
+waiting_max = 100000
 
 [plans.demo]
 calls_per_minute = 4000000000
