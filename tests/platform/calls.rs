@@ -44,6 +44,43 @@ async fn the_raw_proxy_passes_bodies_untouched() {
     assert_eq!(picture.header("content-type"), "image/png");
 }
 
+/// Bodies of 10 MiB go out and answers of 32 MiB come back whole, byte for byte; what is larger is refused by
+/// name, never cut.
+#[tokio::test]
+async fn bodies_at_the_limits_pass_whole_and_larger_ones_are_refused() {
+    const OUT: usize = 10 << 20;
+    const BACK: usize = 32 << 20;
+    let sandbox = Sandbox::start(&[]).await;
+    let server = Server::start(ServerOptions::default()).await;
+    server.sandbox_config(&sandbox).await;
+    let partner = server.partner("test").await;
+    partner.connected("user-1").await;
+    let mut headers = partner.auth();
+    headers.push(("x-account-id", "user-1".into()));
+    headers.push(("content-type", "application/octet-stream".into()));
+    let url = partner.url("/proxy/sandbox/api/echo/large");
+    let send = |bytes: usize| {
+        let body: Vec<u8> = (0..=250).cycle().take(bytes).collect();
+        server.http.send("PUT", &url, &headers, Some(body))
+    };
+    let echoed = send(OUT).await;
+    assert_eq!(echoed.status, 200, "{}", echoed.text());
+    assert_eq!(echoed.json()["body_bytes"], OUT);
+    assert_eq!(send(OUT + 1).await.error(413), "PAYLOAD_TOO_LARGE");
+    let seen = sandbox.count("api_calls").await;
+    let fetch = |bytes: usize| {
+        let url = format!("{url}?raw=1&bytes={bytes}");
+        let (http, headers) = (&server.http, &headers);
+        async move { http.send("GET", &url, headers, None).await }
+    };
+    let fetched = fetch(BACK).await;
+    assert_eq!((fetched.status, fetched.body.len()), (200, BACK));
+    let made = |(i, byte): (usize, &u8)| usize::from(*byte) == i % 251;
+    assert!(fetched.body.iter().enumerate().all(made), "bytes changed");
+    assert_eq!(fetch(BACK + 1).await.error(413), "PAYLOAD_TOO_LARGE");
+    assert_eq!(sandbox.count("api_calls").await, seen + 2);
+}
+
 /// Over the plan's minute: 429 with Retry-After and the headers; asynchronous calls are accepted.
 #[tokio::test]
 async fn the_minute_limit_says_when_to_come_back() {
