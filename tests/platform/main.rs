@@ -15,6 +15,7 @@ mod crash_matrix;
 mod embedded_only;
 mod fleet_only;
 mod flowra;
+mod flowra_examples;
 mod ledger;
 mod peer;
 mod rates;

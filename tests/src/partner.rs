@@ -13,7 +13,8 @@ pub struct Partner {
     pub key: String,
     /// The public origin.
     pub origin: String,
-    http: Http,
+    /// How it asks.
+    pub http: Http,
 }
 
 impl Partner {

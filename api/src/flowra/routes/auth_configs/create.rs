@@ -82,7 +82,7 @@ struct NewConfig {
 #[utoipa::path(post, path = "/api/v1/auth_configs", tag = "flowra: auth configs",
     request_body(content = CreateAuthConfig, example = json!({"toolkit": {"slug": "gmail"}, "authConfig": {
         "type": "use_custom_auth", "authScheme": "OAUTH2", "displayName": "Our Gmail",
-        "credentials": {"client_id": "id", "client_secret": "secret", "scopes": ["gmail.read"]}}})),
+        "credentials": {"client_id": "our-client", "client_secret": "our-secret", "scopes": ["gmail.read", "gmail.send"]}}})),
     responses((status = 200, body = One<AuthConfigView>)))]
 pub(crate) async fn create_auth_config(
     State(api): State<Arc<Api>>,

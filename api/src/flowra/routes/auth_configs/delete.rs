@@ -29,7 +29,8 @@ const BATCH: u32 = 100;
 /// Refused with 409 while accounts are connected with it. With `cascade=true` they are deleted first, and their
 /// grants revoked at the provider by jobs.
 #[utoipa::path(delete, path = "/api/v1/auth_configs/{auth_config_id}", tag = "flowra: auth configs",
-    params(("auth_config_id" = String, Path, description = "Its id (`ac_…`)"),
+    params(("auth_config_id" = String, Path, description = "Its id (`ac_…`)",
+        example = "ac_019aa000000070008000000000000000"),
         ("cascade" = Option<bool>, Query, description = "Delete its connected accounts too")),
     responses((status = 200, body = Simple)))]
 pub(crate) async fn delete_auth_config(

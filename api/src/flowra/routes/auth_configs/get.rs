@@ -17,7 +17,8 @@ use crate::{
 
 /// Get an auth config
 #[utoipa::path(get, path = "/api/v1/auth_configs/{auth_config_id}", tag = "flowra: auth configs",
-    params(("auth_config_id" = String, Path, description = "Its id (`ac_…`)")),
+    params(("auth_config_id" = String, Path, description = "Its id (`ac_…`)",
+        example = "ac_019aa000000070008000000000000000")),
     responses((status = 200, body = One<AuthConfigView>)))]
 pub(crate) async fn get_auth_config(
     State(api): State<Arc<Api>>,

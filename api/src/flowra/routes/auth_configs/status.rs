@@ -34,7 +34,8 @@ pub(crate) struct SetStatus {
 /// Without a body it becomes what it is not.
 #[utoipa::path(patch, path = "/api/v1/auth_configs/{auth_config_id}/status", tag = "flowra: auth configs",
     request_body = Option<SetStatus>,
-    params(("auth_config_id" = String, Path, description = "Its id (`ac_…`)")),
+    params(("auth_config_id" = String, Path, description = "Its id (`ac_…`)",
+        example = "ac_019aa000000070008000000000000000")),
     responses((status = 200, body = One<AuthConfigView>)))]
 pub(crate) async fn set_auth_config_status(
     State(api): State<Arc<Api>>,

@@ -49,8 +49,9 @@ pub(crate) struct UpdateAuthConfig {
 /// Change an auth config
 #[utoipa::path(patch, path = "/api/v1/auth_configs/{auth_config_id}", tag = "flowra: auth configs",
     request_body(content = UpdateAuthConfig, example = json!({"displayName": "Our Gmail",
-        "credentials": {"client_secret": "a new one"}})),
-    params(("auth_config_id" = String, Path, description = "Its id (`ac_…`)")),
+        "credentials": {"client_secret": "our-secret"}})),
+    params(("auth_config_id" = String, Path, description = "Its id (`ac_…`)",
+        example = "ac_019aa000000070008000000000000000")),
     responses((status = 200, body = One<AuthConfigView>)))]
 pub(crate) async fn update_auth_config(
     State(api): State<Arc<Api>>,

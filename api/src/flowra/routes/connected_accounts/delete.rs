@@ -28,7 +28,8 @@ use crate::{
 /// works.
 #[utoipa::path(delete, path = "/api/v1/connected_accounts/{connected_account_id}",
     tag = "flowra: connected accounts",
-    params(("connected_account_id" = String, Path, description = "Its id"),
+    params(("connected_account_id" = String, Path, description = "Its id",
+        example = "019aa000-0000-7000-8000-000000000000"),
         ("x-username" = Option<String>, Header, description = "The external user")),
     responses((status = 200, body = Simple)))]
 pub(crate) async fn delete_connected_account(

@@ -19,7 +19,8 @@ use crate::{
 /// Get a connected account
 #[utoipa::path(get, path = "/api/v1/connected_accounts/{connected_account_id}",
     tag = "flowra: connected accounts",
-    params(("connected_account_id" = String, Path, description = "Its id"),
+    params(("connected_account_id" = String, Path, description = "Its id",
+        example = "019aa000-0000-7000-8000-000000000000"),
         ("x-username" = Option<String>, Header, description = "The external user")),
     responses((status = 200, body = ConnectedAccount)))]
 pub(crate) async fn get_connected_account(

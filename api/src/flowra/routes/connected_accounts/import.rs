@@ -69,7 +69,7 @@ struct Given {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct GivenState {
     /// The auth config's scheme.
-    #[schema(example = "OAUTH2")]
+    #[schema(example = "API_KEY")]
     auth_scheme: String,
     /// `access_token`, `refresh_token`, `expires_in` or `expired_at`, and `scope`; or `api_key`; or `token`; or
     /// `username` and `password`; and what the provider needs to know (a shop, a tenant).
@@ -110,7 +110,9 @@ const VAL: &str = "connection.state.val";
 ///
 /// They are tried at the provider first, without spending a refresh token: an access token must still work.
 #[utoipa::path(post, path = "/api/v1/connected_accounts", tag = "flowra: connected accounts",
-    request_body = ImportAccount,
+    request_body(content = ImportAccount, example = json!({
+        "authConfig": {"id": "ac_019aa000000070008000000000000000"}, "connection": {"eUID": "user_42",
+        "state": {"authScheme": "API_KEY", "val": {"api_key": "key-of-ada"}}}})),
     params(("x-username" = Option<String>, Header, description = "The external user; must be `eUID` if sent")),
     responses((status = 201, body = Imported)))]
 pub(crate) async fn import_account(

@@ -46,7 +46,8 @@ pub(crate) struct Refreshed {
 /// Latchkey does this by itself before tokens end. Where only the end user can help, the answer has a link.
 #[utoipa::path(post, path = "/api/v1/connected_accounts/{connected_account_id}/refresh",
     tag = "flowra: connected accounts",
-    params(("connected_account_id" = String, Path, description = "Its id"),
+    params(("connected_account_id" = String, Path, description = "Its id",
+        example = "019aa000-0000-7000-8000-000000000000"),
         ("x-username" = Option<String>, Header, description = "The external user")),
     responses((status = 200, body = One<Refreshed>)))]
 pub(crate) async fn refresh_connected_account(

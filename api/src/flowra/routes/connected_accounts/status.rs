@@ -26,13 +26,15 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetEnabled {
     /// Whether it may run tools.
+    #[schema(example = false)]
     enabled: bool,
 }
 
 /// Switch a connected account on or off
 #[utoipa::path(patch, path = "/api/v1/connected_accounts/{connected_account_id}/status",
     tag = "flowra: connected accounts", request_body = SetEnabled,
-    params(("connected_account_id" = String, Path, description = "Its id"),
+    params(("connected_account_id" = String, Path, description = "Its id",
+        example = "019aa000-0000-7000-8000-000000000000"),
         ("x-username" = Option<String>, Header, description = "The external user")),
     responses((status = 200, body = ConnectedAccount)))]
 pub(crate) async fn set_connected_account_status(

@@ -38,7 +38,8 @@ pub(crate) struct UpdateConnectedAccount {
 /// Name a connected account
 #[utoipa::path(patch, path = "/api/v1/connected_accounts/{connected_account_id}",
     tag = "flowra: connected accounts", request_body = UpdateConnectedAccount,
-    params(("connected_account_id" = String, Path, description = "Its id"),
+    params(("connected_account_id" = String, Path, description = "Its id",
+        example = "019aa000-0000-7000-8000-000000000000"),
         ("x-username" = Option<String>, Header, description = "The external user")),
     responses((status = 200, body = ConnectedAccount)))]
 pub(crate) async fn update_connected_account(

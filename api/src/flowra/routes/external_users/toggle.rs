@@ -22,7 +22,7 @@ use crate::{
 /// It becomes what it is not. An inactive one cannot be named by `x-username`. The default user stays active.
 #[utoipa::path(put, path = "/api/v1/external-users/{external_user_id}/toggle-active",
     tag = "flowra: external users",
-    params(("external_user_id" = String, Path, description = "Its id")),
+    params(("external_user_id" = String, Path, description = "Its id", example = "019aa000-0000-7000-8000-000000000000")),
     responses((status = 200, body = One<ExternalUser>)))]
 pub(crate) async fn toggle_external_user(
     State(api): State<Arc<Api>>,
