@@ -2,6 +2,7 @@
 
 mod accounts;
 mod configs;
+mod imports;
 mod pages;
 mod paging;
 mod tools;

@@ -3,7 +3,10 @@
 use http::Method;
 use serde_json::json;
 
-use super::accounts::{PATH, acting, config_of, link};
+use super::{
+    accounts::{PATH, acting, link},
+    imports::config_of,
+};
 use crate::{testing::TestApi, walking::Walk};
 
 /// A provider that needs to know a shop first.

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::accounts::{acting, config_of, connected};
+use super::{
+    accounts::{acting, connected},
+    imports::config_of,
+};
 use crate::{
     flowra::tool,
     testing::{Answer, TestApi},
