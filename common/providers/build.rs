@@ -4,24 +4,24 @@ use std::{env, fmt::Write as _, fs, io, path::Path};
 
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=catalog");
-    // Cargo runs this in the crate's folder, wherever the checkout is now.
-    let catalog = env::current_dir()?.join("catalog");
-    let mut files = Vec::new();
-    for entry in fs::read_dir(&catalog)? {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
-            files.push(path);
+    let mut names = Vec::new();
+    // Cargo runs this in the crate's folder.
+    for entry in fs::read_dir("catalog")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".toml") {
+            names.push(name);
         }
     }
-    files.sort();
+    names.sort();
     let mut code = String::from("&[\n");
-    for path in files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let path = path.to_string_lossy();
-        writeln!(code, "    ({name:?}, include_str!({path:?})),").map_err(io::Error::other)?;
+    for name in names {
+        // No absolute path: a checkout that was moved, or a build folder that two share, keeps what is written here.
+        let place = format!("/catalog/{name}");
+        writeln!(
+            code,
+            "    ({name:?}, include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {place:?}))),"
+        )
+        .map_err(io::Error::other)?;
     }
     code.push_str("]\n");
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
