@@ -7,9 +7,10 @@ fn main() -> io::Result<()> {
     let mut names = Vec::new();
     // Cargo runs this in the crate's folder.
     for entry in fs::read_dir("catalog")? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".toml") {
-            names.push(name);
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.extension().is_some_and(|end| end == "toml") {
+            names.push(name.into_owned());
         }
     }
     names.sort();
