@@ -74,7 +74,7 @@ const FILES: &[(&str, &str)] = &[
     ("requests", "common/oauth/tests/requests.rs"),
     ("answers", "common/oauth/tests/answers.rs"),
     ("suite", "common/sandbox/tests/dialects.rs"),
-    ("accounts", "api/src/flowra/tests/accounts.rs"),
+    ("imports", "api/src/flowra/tests/imports.rs"),
     ("allowed", "api/src/routes/calls/tests/allowed.rs"),
     ("budgets", "common/limits/src/budgets.rs"),
     ("keys", "common/providers/src/keys.rs"),
@@ -198,7 +198,7 @@ app_kinds.response                        suite every_entry_is_walked_through
 app_kinds.revoke                          suite every_entry_is_walked_through
 app_kinds.rotation                        suite every_entry_is_walked_through
 app_kinds.lifetimes                       suite every_entry_is_walked_through
-keys.kind                                 accounts keys_and_passwords_are_tried_sealed_and_used
+keys.kind                                 imports keys_and_passwords_are_tried_sealed_and_used
 keys.header                               keys keys_and_passwords_take_the_place_of_the_token
 services.slug                             files an_operator_adds_and_replaces_entries
 services.base_url                         suite every_entry_is_walked_through
