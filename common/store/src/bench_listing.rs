@@ -1,14 +1,16 @@
 //! A large list of connections to measure: written by the database itself (PostgreSQL alone), and how it finds a
 //! page.
 
-use latchkey_domain::{PartnerId, Timestamp};
+use latchkey_domain::{ConnectionId, PartnerId, Timestamp};
 
 use crate::{
-    ListingFilter, ListingPage, Result, Store,
+    ListingFilter, ListingKey, ListingPage, Result, Store,
     listing::page_statement,
     sql::{Sql, column},
 };
 
+/// The id of the first connection; those of the others are so many more.
+const FIRST_ID: u128 = 0x0190_0003_0000_7000_8000_0000_0000_0000;
 /// Rows of one statement.
 const AT_ONCE: u32 = 50_000;
 
@@ -22,29 +24,51 @@ pub struct Filled {
     pub config: String,
     /// The label of the connection in the middle.
     pub label: String,
+    rows: u32,
+}
+
+impl Filled {
+    /// The connection that so many parts of the list are newer than.
+    pub fn at(&self, parts: u32, of: u32) -> ListingKey {
+        let newer = u64::from(self.rows) * u64::from(parts) / u64::from(of.max(1));
+        let number = u64::from(self.rows).saturating_sub(newer);
+        ListingKey {
+            id: ConnectionId::from_u128(FIRST_ID | u128::from(number)),
+            updated_at: Timestamp::from_micros(0),
+        }
+    }
 }
 
 impl Store {
-    /// Fills the partner's list with so many connections, the oldest first.
+    /// Fills the partner's list with so many connections, the oldest first, and says after each part how many there
+    /// are. Then the tables are vacuumed, as PostgreSQL by itself does with tables that grow, sooner or later.
     pub async fn fill_listing(
         &self,
         partner: PartnerId,
         rows: u32,
         now: Timestamp,
+        mut progress: impl FnMut(u32),
     ) -> Result<Filled> {
         let mut from = 0;
         while from < rows {
             let to = (from + AT_ONCE).min(rows);
             self.fill(partner, from, to, now).await?;
             from = to;
+            progress(from);
         }
-        let analyze = "ANALYZE accounts, auth_configs, connections, grants, connection_toolkits";
-        Sql::new(analyze).run(&self.engine.write).await?;
+        let mut connection = self.engine.write.acquire().await?;
+        self.engine.allow_long_statements(&mut connection).await?;
+        for table in ["accounts", "connections", "grants", "connection_toolkits"] {
+            let vacuum = format!("VACUUM (ANALYZE) {table}");
+            Sql::new(vacuum).run(&mut *connection).await?;
+        }
+        connection.close().await?;
         let middle = rows / 2;
         Ok(Filled {
             account: uuid(1, middle / 10),
             config: format!("ac_{}", uuid(2, middle % 100).replace('-', "")),
             label: format!("user-{middle}@example.com"),
+            rows,
         })
     }
 

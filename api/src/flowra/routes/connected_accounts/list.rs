@@ -63,7 +63,7 @@ pub(crate) struct ConnectedAccountList {
     total_pages: u64,
     /// Which page this is, from 1.
     current_page: u32,
-    /// How many there are in all. Of more than 1,000, as of some seconds ago.
+    /// How many there are in all. Of more than 1,000, as of at most two minutes ago.
     total_items: u64,
 }
 
