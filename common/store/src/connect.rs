@@ -69,8 +69,8 @@ impl Store {
     /// again clears doubt, cool-down and any open attempt: the generation is a new one.
     ///
     /// # Errors
-    /// `Conflict` when the account was deleted, the session or job is no longer ours to end, or the grant
-    /// moved on since it was read (read again, seal again). Nothing is written then.
+    /// `Conflict` when the account or its auth config was deleted, the session or job is no longer ours to end, or
+    /// the grant moved on since it was read (read again, seal again). Nothing is written then.
     pub async fn store_connection(&self, new: &NewConnection) -> Result<Connection> {
         let mut tx = self.engine.begin().await?;
         let connection = &new.connection;
@@ -84,6 +84,10 @@ impl Store {
         if account.is_none() {
             return conflict("the account was deleted meanwhile");
         }
+        let config = connection.auth_config_id;
+        let configs = [config, new.listing.config_id.unwrap_or(config)];
+        self.hold_auth_configs(&mut tx, connection.partner_id, configs)
+            .await?;
         end_session(&mut tx, new).await?;
         if new.version == 1 {
             insert_new(&mut tx, new).await?;

@@ -146,6 +146,14 @@ impl Engine {
         }
     }
 
+    /// What ends a select whose rows must stay as they are until this transaction ends; others may hold them so too.
+    pub(crate) const fn for_share(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR SHARE",
+        }
+    }
+
     /// Whether rows are locked one by one, so that a group must take them in order.
     pub(crate) const fn locks_rows(&self) -> bool {
         matches!(self.dialect, Dialect::Postgres)

@@ -55,8 +55,14 @@ pub(crate) fn joined_links() -> Sql {
 
 impl Store {
     /// Adds a session and its link.
+    ///
+    /// # Errors
+    /// `Conflict` if the auth config was deleted.
     pub async fn insert_link(&self, link: &LinkRow, session: &SessionRow) -> Result<()> {
         let mut tx = self.engine.begin().await?;
+        let configs = [link.config_id, session.auth_config_id];
+        self.hold_auth_configs(&mut tx, link.partner_id, configs)
+            .await?;
         Sql::insert(session)
             .run(&mut *tx)
             .await

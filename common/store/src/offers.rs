@@ -1,11 +1,12 @@
 //! How auth configs are offered as toolkits: the columns of `auth_configs` beside the credentials.
 
 use latchkey_domain::{AuthConfigId, PartnerId, Timestamp};
+use sqlx::AnyConnection;
 
 use crate::{
-    AuthConfigRow, Result, Store,
+    AuthConfigRow, Result, Store, StoreError,
     field::{record, state},
-    sql::{Sql, columns, padded},
+    sql::{Sql, column, columns, padded},
 };
 
 /// What a connection holds.
@@ -138,33 +139,63 @@ impl Store {
         Ok(found.into_iter().map(OfferedConfig::from).collect())
     }
 
-    /// Takes a config away whose connections are being revoked: nothing lists or uses it any more, and it is
-    /// forgotten by [`Store::purge_auth_configs`] once nothing needs it.
+    /// Takes a config away, if no living connection is listed under it: nothing lists or uses it any more, nothing
+    /// connects with it, and it is forgotten by [`Store::purge_auth_configs`] once nothing needs it. Returns how many
+    /// connections keep it, `None` if there is no such config.
     pub async fn hide_auth_config(
         &self,
         partner: PartnerId,
         id: AuthConfigId,
         now: Timestamp,
-    ) -> Result<bool> {
-        let changed = Sql::new(
-            "UPDATE auth_configs SET deleted_at = $1, status = 'disabled', updated_at = $1 \
-             WHERE partner_id = $2 AND id = $3 AND deleted_at IS NULL",
+    ) -> Result<Option<u64>> {
+        let mut tx = self.engine.begin().await?;
+        // What is being stored with it holds it, and is waited for here, before the connections are counted.
+        let found = Sql::new(
+            "SELECT id FROM auth_configs WHERE partner_id = $1 AND id = $2 AND deleted_at IS NULL",
         )
-        .bind(&now)
         .bind(&partner)
         .bind(&id)
-        .run(&self.engine.write)
+        .push(self.engine.for_update())
+        .rows(&mut *tx)
         .await?;
-        Ok(changed > 0)
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let kept_by = Sql::new(
+            "SELECT COUNT(*) FROM connections WHERE partner_id = $1 \
+             AND COALESCE(listed_config_id, auth_config_id) = $2 AND revoked_at IS NULL",
+        )
+        .bind(&partner)
+        .bind(&id)
+        .scalar(&mut *tx)
+        .await?;
+        if kept_by == 0 {
+            Sql::new(
+                "UPDATE auth_configs SET deleted_at = $1, status = 'disabled', updated_at = $1 \
+                 WHERE partner_id = $2 AND id = $3",
+            )
+            .bind(&now)
+            .bind(&partner)
+            .bind(&id)
+            .run(&mut *tx)
+            .await?;
+        }
+        self.engine.commit(tx).await?;
+        Ok(Some(kept_by))
     }
 
-    /// Deletes up to `limit` hidden configs that no connection and no revocation needs; returns how many.
+    /// Deletes up to `limit` hidden configs that no connection, no session and no revocation needs; returns how
+    /// many.
     pub async fn purge_auth_configs(&self, limit: u32) -> Result<u64> {
         Sql::new(
             "DELETE FROM auth_configs WHERE (partner_id, id) IN \
              (SELECT a.partner_id, a.id FROM auth_configs a WHERE a.deleted_at IS NOT NULL \
               AND NOT EXISTS (SELECT 1 FROM connections c \
                   WHERE c.auth_config_id = a.id AND c.revoked_at IS NULL) \
+              AND NOT EXISTS (SELECT 1 FROM connect_sessions s WHERE s.partner_id = a.partner_id \
+                  AND s.status = 'exchanging' AND (s.auth_config_id = a.id OR s.id IN \
+                      (SELECT l.session_id FROM connect_links l \
+                       WHERE l.partner_id = a.partner_id AND l.config_id = a.id))) \
               AND NOT EXISTS (SELECT 1 FROM grants g JOIN connections d \
                   ON d.partner_id = g.partner_id AND d.id = g.connection_id \
                   WHERE d.partner_id = a.partner_id AND g.auth_config_id = a.id \
@@ -187,20 +218,34 @@ impl Store {
         .await
     }
 
-    /// How many living connections are listed under this config.
-    pub async fn count_config_connections(
+    /// Holds the configs that a connection is made with until this transaction ends.
+    ///
+    /// # Errors
+    /// `Conflict` if one of them was taken away.
+    pub(crate) async fn hold_auth_configs(
         &self,
+        tx: &mut AnyConnection,
         partner: PartnerId,
-        id: AuthConfigId,
-    ) -> Result<u64> {
-        Sql::new(
-            "SELECT COUNT(*) FROM connections WHERE partner_id = $1 \
-             AND COALESCE(listed_config_id, auth_config_id) = $2 AND revoked_at IS NULL",
+        ids: [AuthConfigId; 2],
+    ) -> Result<()> {
+        let rows = Sql::new(
+            "SELECT deleted_at FROM auth_configs WHERE partner_id IN ($1, $2) AND id IN ($3, $4)",
         )
         .bind(&partner)
-        .bind(&id)
-        .scalar(&self.engine.read)
-        .await
+        .bind(&PartnerId::OPERATOR)
+        .bind(&ids[0])
+        .bind(&ids[1])
+        .push(self.engine.for_share())
+        .rows(tx)
+        .await?;
+        for row in &rows {
+            if column::<Option<Timestamp>>(row, 0)?.is_some() {
+                return Err(StoreError::Conflict {
+                    what: "the auth config was deleted meanwhile",
+                });
+            }
+        }
+        Ok(())
     }
 }
 

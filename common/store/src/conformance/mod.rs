@@ -9,6 +9,7 @@ mod fixture;
 mod grants;
 mod jobs;
 mod listing;
+mod offers;
 mod partners;
 mod quotas;
 mod sessions;

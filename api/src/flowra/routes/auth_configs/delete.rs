@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use latchkey_domain::{AuthConfigId, RequestId};
+use latchkey_domain::{AuthConfigId, RequestId, states::AuthConfigStatus};
 use latchkey_store::{Listed, ListingFilter, ListingOrder, ListingPage};
 
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 
 /// Connections that are disconnected at a time.
 const BATCH: u32 = 100;
+/// Times that a config is emptied of what was connected with it while it was.
+const TRIES: u32 = 5;
 
 /// Delete an auth config
 ///
@@ -44,24 +46,41 @@ pub(crate) async fn delete_auth_config(
     params.finish()?;
     let row = config::find_own(&api, &partner, &id).await?;
     let (store, config) = (&api.ctx.store, row.config.id);
-    let connected = store.count_config_connections(partner.id, config).await?;
-    if connected > 0 && !cascade {
-        let said = format!(
-            "{connected} accounts are connected with this auth config. Delete them first, or all at once with \
-             ?cascade=true, or disable the config."
-        );
-        return Err(ApiError::new(Code::Conflict, said));
+    if cascade {
+        // Nothing new begins with it from here on. It goes when it is empty: until then it is seen, so that what
+        // was interrupted can be asked for again.
+        let (off, now) = (AuthConfigStatus::Disabled, api.ctx.now());
+        store
+            .set_auth_config_status(partner.id, config, off, None, now)
+            .await?;
+        empty(&api, &partner, request_id, config).await?;
     }
-    // Nothing new begins with it from here on.
-    if !store
-        .hide_auth_config(partner.id, config, api.ctx.now())
-        .await?
-    {
-        return Err(ApiError::not_found("auth config"));
+    for _ in 0..TRIES {
+        let kept_by = store
+            .hide_auth_config(partner.id, config, api.ctx.now())
+            .await?;
+        match kept_by {
+            None => return Err(ApiError::not_found("auth config")),
+            Some(0) => {
+                // Links that are left lead nowhere any more.
+                empty(&api, &partner, request_id, config).await?;
+                audit::by_partner(&api, &partner, request_id, "auth_config.delete", &id).await;
+                return Ok(Simple::DONE);
+            }
+            Some(connected) if !cascade => {
+                let said = format!(
+                    "{connected} accounts are connected with this auth config. Delete them first, or all at once \
+                     with ?cascade=true, or disable the config."
+                );
+                return Err(ApiError::new(Code::Conflict, said));
+            }
+            // Exchanges that were under way brought these.
+            Some(_) => empty(&api, &partner, request_id, config).await?,
+        }
     }
-    empty(&api, &partner, request_id, config).await?;
-    audit::by_partner(&api, &partner, request_id, "auth_config.delete", &id).await;
-    Ok(Simple::DONE)
+    let said =
+        "Accounts are being connected with this auth config in this moment. Try again shortly.";
+    Err(ApiError::new(Code::Conflict, said))
 }
 
 /// Deletes what is listed under a config: connections, and links that lead to some.
@@ -94,7 +113,7 @@ async fn empty(
         let rows: Vec<Listed> = store.read_listed(partner.id, &ids).await?;
         for row in &rows {
             match remove(api, partner, request_id, row).await {
-                // An exchange that is under way ends by itself: the config's client is disabled.
+                // An exchange that is under way is refused when it stores what it brought, once the config is gone.
                 Ok(()) => {}
                 Err(error) if error.code == Code::Conflict || error.code == Code::NotFound => {}
                 Err(error) => return Err(error),
