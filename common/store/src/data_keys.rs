@@ -5,9 +5,8 @@ use latchkey_domain::{DataKeyId, PartnerId, Timestamp};
 
 use crate::{
     Result, Store, StoreError,
-    engine::Marks,
-    field::{Record, record, state},
-    sql::{Sql, columns, values},
+    field::{record, state},
+    sql::Sql,
 };
 
 /// What a wrapped key is for.
@@ -62,14 +61,9 @@ record! {
 impl Store {
     /// Adds a current key; if another process was first, returns that one instead.
     pub async fn insert_data_key(&self, row: &DataKeyRow) -> Result<DataKeyRow> {
-        let mut sql = Sql::new(format!(
-            "INSERT INTO data_keys ({}) VALUES {} \
-             ON CONFLICT (partner_id, purpose) WHERE current = 1 DO NOTHING",
-            columns::<DataKeyRow>(""),
-            values(Marks::Numbered, 1, DataKeyRow::COLUMNS.len())
-        ));
-        sql.record(row);
-        sql.run(&self.engine.write)
+        Sql::insert(row)
+            .push(" ON CONFLICT (partner_id, purpose) WHERE current = 1 DO NOTHING")
+            .run(&self.engine.write)
             .await
             .map_err(|error| error.or_missing("there is no such partner"))?;
         // Whoever was first, its key is the current one now.

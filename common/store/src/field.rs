@@ -1,7 +1,11 @@
 //! How a Rust value is kept in a column, and [`record!`]: a row struct with its column list, reading and
 //! binding from one declaration. A text that names no state becomes [`StoreError::Inconsistent`] here.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    time::Duration,
+};
 
 use latchkey_domain::{
     AccountId, AttemptId, AuditId, AuthConfigId, CallId, ConnectionId, DataKeyId, GrantId,
@@ -22,30 +26,72 @@ use crate::{Result, StoreError};
 /// A JSON object in a TEXT column.
 pub type JsonMap = serde_json::Map<String, serde_json::Value>;
 
-/// A database value as `Debug` shows it: bytes (sealed values, hashes) by their number alone.
-pub(crate) trait Show {
+/// A database value, beyond what sqlx knows of it.
+pub(crate) trait Raw {
+    /// Its type in PostgreSQL.
+    const TYPE: &'static str;
+    /// As `Debug` shows it: bytes (sealed values, hashes) by their number alone.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// As an element of a PostgreSQL array in text form
+    /// (<https://www.postgresql.org/docs/15/arrays.html#ARRAYS-IO>).
+    fn element(&self, array: &mut String);
 }
-impl Show for i64 {
+impl Raw for i64 {
+    const TYPE: &'static str = "BIGINT";
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
+    fn element(&self, array: &mut String) {
+        // Writing into a String cannot fail.
+        let _ = write!(array, "{self}");
+    }
 }
-impl Show for String {
+impl Raw for String {
+    const TYPE: &'static str = "TEXT";
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
     }
+    fn element(&self, array: &mut String) {
+        array.reserve(self.len() + 2);
+        array.push('"');
+        for part in self.split_inclusive(['"', '\\']) {
+            let plain = part.trim_end_matches(['"', '\\']);
+            array.push_str(plain);
+            for special in part[plain.len()..].chars() {
+                array.extend(['\\', special]);
+            }
+        }
+        array.push('"');
+    }
 }
-impl Show for Vec<u8> {
+impl Raw for Vec<u8> {
+    const TYPE: &'static str = "BYTEA";
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{} bytes>", self.len())
     }
+    fn element(&self, array: &mut String) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        array.reserve(2 * self.len() + 5);
+        array.push_str("\"\\\\x");
+        for byte in self {
+            let [high, low] = [byte >> 4, byte & 0xf].map(|digit| DIGITS[usize::from(digit)]);
+            array.extend([char::from(high), char::from(low)]);
+        }
+        array.push('"');
+    }
 }
-impl<T: Show> Show for Option<T> {
+impl<T: Raw> Raw for Option<T> {
+    const TYPE: &'static str = T::TYPE;
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Some(value) => value.show(f),
             None => f.write_str("-"),
+        }
+    }
+    fn element(&self, array: &mut String) {
+        match self {
+            Some(value) => value.element(array),
+            None => array.push_str("NULL"),
         }
     }
 }
@@ -63,7 +109,7 @@ impl<T: Field> fmt::Debug for Shown<'_, T> {
 /// `Vec<u8>`, and their options.
 pub(crate) trait Field: Sized {
     /// The form in the database.
-    type Sql: for<'q> sqlx::Encode<'q, Any> + sqlx::Type<Any> + for<'r> sqlx::Decode<'r, Any> + Show;
+    type Sql: for<'q> sqlx::Encode<'q, Any> + sqlx::Type<Any> + for<'r> sqlx::Decode<'r, Any> + Raw;
     /// Into the database.
     fn to_sql(&self) -> Self::Sql;
     /// Out of it; `None` when the value means nothing.
@@ -203,7 +249,7 @@ impl Field for [u8; 32] {
 impl<T: Field> Field for Option<T>
 where
     Option<T::Sql>:
-        for<'q> sqlx::Encode<'q, Any> + sqlx::Type<Any> + for<'r> sqlx::Decode<'r, Any> + Show,
+        for<'q> sqlx::Encode<'q, Any> + sqlx::Type<Any> + for<'r> sqlx::Decode<'r, Any> + Raw,
 {
     type Sql = Option<T::Sql>;
     fn to_sql(&self) -> Self::Sql {
@@ -233,10 +279,17 @@ pub(crate) fn read<T: Field>(
     })
 }
 
-/// Binds one value.
-pub(crate) fn bind<T: Field>(arguments: &mut AnyArguments, value: &T) {
-    // The buffer of `Any` takes every value of these types; encoding cannot fail.
-    let _ = arguments.add(value.to_sql());
+/// What takes values one after the other.
+pub(crate) trait Bind {
+    /// Takes the next.
+    fn add<T: Field>(&mut self, value: &T);
+}
+
+impl Bind for AnyArguments {
+    fn add<T: Field>(&mut self, value: &T) {
+        // The buffer of `Any` takes every value of these types; encoding cannot fail.
+        let _ = Arguments::add(self, value.to_sql());
+    }
 }
 
 /// A row struct that maps one to one onto the columns of a table.
@@ -248,7 +301,7 @@ pub(crate) trait Record: Sized {
     /// Reads a row in which these columns stand in order from `offset` on.
     fn read(row: &AnyRow, offset: usize) -> Result<Self>;
     /// Binds every field in order.
-    fn bind(&self, arguments: &mut AnyArguments);
+    fn bind<B: Bind>(&self, to: &mut B);
 }
 
 /// Declares a row struct for a table: `record! { /// doc  pub struct XRow in "xs" by "id" { … } }`.
@@ -286,8 +339,8 @@ macro_rules! record {
                 )?,)+ })
             }
 
-            fn bind(&self, arguments: &mut sqlx::any::AnyArguments) {
-                $($crate::field::bind(arguments, &self.$field);)+
+            fn bind<B: $crate::field::Bind>(&self, to: &mut B) {
+                $(to.add(&self.$field);)+
             }
         }
     };

@@ -261,8 +261,8 @@ impl Store {
                 },
             )
             .push(&format!(
-                "SELECT DISTINCT {}, s.version, s.sealed FROM v \
-                 JOIN grants g ON g.partner_id = v.partner_id AND g.id = v.id \
+                "SELECT {}, s.version, s.sealed FROM (SELECT DISTINCT partner_id, id FROM v) AS k \
+                 JOIN grants g ON g.partner_id = k.partner_id AND g.id = k.id \
                  LEFT JOIN grant_secrets s ON s.partner_id = g.partner_id AND s.grant_id = g.id",
                 columns::<GrantRow>("g.")
             ))

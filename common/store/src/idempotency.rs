@@ -4,9 +4,8 @@ use latchkey_domain::{PartnerId, Timestamp};
 
 use crate::{
     Result, Store, StoreError,
-    engine::Marks,
-    field::{Record, record, state},
-    sql::{Sql, columns, values},
+    field::{record, state},
+    sql::Sql,
 };
 
 /// Whether the first request is still running.
@@ -77,9 +76,8 @@ impl Store {
     /// Takes a key, or returns what it holds. An expired key counts as none; one in flight past its lock,
     /// with the same request, is taken over.
     pub async fn begin_idempotent(&self, row: &IdempotencyRow) -> Result<Begun> {
-        let mut sql = Sql::new(format!(
-            "INSERT INTO idempotency_keys ({}) VALUES {} \
-             ON CONFLICT (partner_id, route, key) DO UPDATE SET \
+        let sql = Sql::insert(row).push(
+            " ON CONFLICT (partner_id, route, key) DO UPDATE SET \
              request_hash = excluded.request_hash, state = excluded.state, status = NULL, \
              answer = NULL, created_at = excluded.created_at, \
              locked_until = excluded.locked_until, expires_at = excluded.expires_at \
@@ -87,10 +85,7 @@ impl Store {
              OR (idempotency_keys.state = 'in_flight' \
                  AND idempotency_keys.locked_until <= excluded.created_at \
                  AND idempotency_keys.request_hash = excluded.request_hash)",
-            columns::<IdempotencyRow>(""),
-            values(Marks::Numbered, 1, IdempotencyRow::COLUMNS.len())
-        ));
-        sql.record(row);
+        );
         let mut tx = self.engine.begin().await?;
         if sql.run(&mut *tx).await? > 0 {
             self.engine.commit(tx).await?;

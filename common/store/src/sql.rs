@@ -11,11 +11,11 @@ use sqlx::{
 use crate::{
     Result, StoreError,
     engine::Marks,
-    field::{self, Field, Record},
+    field::{Bind, Field, Raw, Record},
 };
 
-/// Rows a group statement is padded to, so that there are few statement texts to prepare. The last is the
-/// most a group holds.
+/// Values a list is padded to, so that there are few statement texts to prepare. The last is the most a group
+/// holds.
 pub(crate) const SIZES: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 500];
 
 /// A statement with its arguments.
@@ -46,11 +46,12 @@ impl Sql {
 
     /// `INSERT INTO … VALUES (…)` of one row, every column bound.
     pub(crate) fn insert<R: Record>(row: &R) -> Self {
+        let marks: Vec<_> = (1..=R::COLUMNS.len()).map(|n| format!("${n}")).collect();
         let mut sql = Self::new(format!(
-            "INSERT INTO {} ({}) VALUES {}",
+            "INSERT INTO {} ({}) VALUES ({})",
             R::TABLE,
             columns::<R>(""),
-            values(Marks::Numbered, 1, R::COLUMNS.len())
+            marks.join(", ")
         ));
         sql.record(row);
         sql
@@ -69,7 +70,7 @@ impl Sql {
 
     /// Binds without giving the statement back, for loops.
     pub(crate) fn add<T: Field>(&mut self, value: &T) {
-        field::bind(&mut self.arguments, value);
+        Bind::add(&mut self.arguments, value);
         self.count += 1;
     }
 
@@ -212,25 +213,6 @@ pub(crate) fn columns<R: Record>(prefix: &str) -> String {
     names.join(", ")
 }
 
-/// `($1, $2), ($3, $4)`, or `(?, ?), (?, ?)`: so many rows of so many columns.
-pub(crate) fn values(marks: Marks, rows: usize, columns: usize) -> String {
-    let mut text = String::with_capacity(rows * columns * 4);
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 1..=columns {
-            text.push_str(if column == 1 { "" } else { ", " });
-            match marks {
-                Marks::Plain => text.push('?'),
-                Marks::Numbered => {
-                    let _ = write!(text, "${}", row * columns + column);
-                }
-            }
-        }
-        text.push(')');
-    }
-    text
-}
-
 /// The items, the last one repeated up to one of [`SIZES`]. A repeated row of an update changes nothing
 /// more, and one of an insert meets `ON CONFLICT DO NOTHING`.
 pub(crate) fn padded<'a, T>(items: &[&'a T]) -> Vec<&'a T> {
@@ -242,37 +224,132 @@ pub(crate) fn padded<'a, T>(items: &[&'a T]) -> Vec<&'a T> {
     out
 }
 
-/// The rows of a group statement as a table `v` of these columns, padded: `WITH v (…) AS (VALUES …) `. What
-/// follows binds nothing more, so that the values may be written without numbers.
+/// The rows of a group statement: its text and its values, as the engine takes them best ([`Marks`]).
+pub(crate) struct Rows {
+    marks: Marks,
+    width: usize,
+    count: usize,
+    arguments: AnyArguments,
+    arrays: Vec<Array>,
+}
+
+/// A column of rows, as PostgreSQL reads an array.
+struct Array {
+    of: &'static str,
+    text: String,
+}
+
+impl Bind for Rows {
+    fn add<T: Field>(&mut self, value: &T) {
+        self.add(value);
+    }
+}
+
+impl Rows {
+    /// Takes the next value, row by row.
+    pub(crate) fn add<T: Field>(&mut self, value: &T) {
+        let at = self.count % self.width;
+        self.count += 1;
+        match self.marks {
+            Marks::Each => Bind::add(&mut self.arguments, value),
+            Marks::Arrays => {
+                if at == self.arrays.len() {
+                    self.arrays.push(Array {
+                        of: T::Sql::TYPE,
+                        text: String::from("{"),
+                    });
+                }
+                let array = &mut self.arrays[at].text;
+                if array.len() > 1 {
+                    array.push(',');
+                }
+                value.to_sql().element(array);
+            }
+        }
+    }
+
+    /// Collects items of so many columns.
+    fn collect<T>(
+        marks: Marks,
+        width: usize,
+        items: &[&T],
+        mut bind: impl FnMut(&mut Self, &T),
+    ) -> Self {
+        let mut rows = Self {
+            marks,
+            width,
+            count: 0,
+            arguments: AnyArguments::default(),
+            arrays: Vec::new(),
+        };
+        match marks {
+            Marks::Each => padded(items).iter().for_each(|item| bind(&mut rows, item)),
+            Marks::Arrays => items.iter().for_each(|item| bind(&mut rows, item)),
+        }
+        rows
+    }
+
+    /// A statement that begins with this, and the rows.
+    fn after(mut self, text: &str) -> Sql {
+        let mut text = text.to_owned();
+        let mut count = self.count;
+        match self.marks {
+            Marks::Each => {
+                let row = vec!["?"; self.width].join(", ");
+                let rows = vec![format!("({row})"); self.count / self.width];
+                text.push_str("VALUES ");
+                text.push_str(&rows.join(", "));
+            }
+            Marks::Arrays => {
+                count = self.arrays.len();
+                text.push_str("SELECT * FROM unnest");
+                for (at, array) in self.arrays.iter_mut().enumerate() {
+                    array.text.push('}');
+                    let before = if at == 0 { "(" } else { ", " };
+                    // Writing into a String cannot fail.
+                    let _ = write!(text, "{before}CAST(${} AS {}[])", at + 1, array.of);
+                    Bind::add(&mut self.arguments, &std::mem::take(&mut array.text));
+                }
+                text.push(')');
+            }
+        }
+        Sql {
+            text,
+            arguments: self.arguments,
+            count,
+        }
+    }
+}
+
+/// The rows of a group statement as a table `v` of these columns: `WITH v (…) AS (…) `. What follows binds
+/// nothing more.
 pub(crate) fn with_values<T>(
     marks: Marks,
     columns: &[&str],
     items: &[&T],
-    mut bind: impl FnMut(&mut Sql, &T),
+    bind: impl FnMut(&mut Rows, &T),
 ) -> Sql {
-    let items = padded(items);
-    let mut sql = Sql::new(format!(
-        "WITH v ({}) AS (VALUES {}) ",
-        columns.join(", "),
-        values(marks, items.len(), columns.len())
-    ));
-    for item in items {
-        bind(&mut sql, item);
-    }
-    sql
+    let begin = format!("WITH v ({}) AS (", columns.join(", "));
+    Rows::collect(marks, columns.len(), items, bind)
+        .after(&begin)
+        .push(") ")
 }
 
-/// `INSERT … VALUES … ON CONFLICT (key) DO NOTHING RETURNING …` of rows, padded.
+/// `INSERT INTO <table> (<columns>) …` of rows that it binds.
+pub(crate) fn insert_rows<T>(
+    marks: Marks,
+    table: &str,
+    columns: &[&str],
+    items: &[&T],
+    bind: impl FnMut(&mut Rows, &T),
+) -> Sql {
+    let begin = format!("INSERT INTO {table} ({}) ", columns.join(", "));
+    Rows::collect(marks, columns.len(), items, bind).after(&begin)
+}
+
+/// `INSERT … ON CONFLICT (key) DO NOTHING RETURNING …` of records.
 pub(crate) fn insert_all<R: Record>(marks: Marks, rows: &[&R], key: &str, returning: &str) -> Sql {
-    let rows = padded(rows);
-    let mut sql = Sql::new(format!(
-        "INSERT INTO {} ({}) VALUES {} ON CONFLICT ({key}) DO NOTHING RETURNING {returning}",
-        R::TABLE,
-        columns::<R>(""),
-        values(marks, rows.len(), R::COLUMNS.len())
-    ));
-    for row in rows {
-        sql.record(row);
-    }
-    sql
+    insert_rows(marks, R::TABLE, R::COLUMNS, rows, |to, row| row.bind(to)).push(&format!(
+        " ON CONFLICT ({key}) DO NOTHING RETURNING {returning}"
+    ))
 }

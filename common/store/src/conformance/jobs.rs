@@ -57,6 +57,41 @@ async fn a_job_is_claimed_by_one(t: &Fixture) {
     assert!(row.started_at.is_some());
 }
 
+/// Rows go to PostgreSQL as arrays in text form, which has quotes, escapes and a word for null of its own.
+async fn every_text_and_every_byte_comes_back(t: &Fixture) {
+    let partner = t.partner().await;
+    let texts = [
+        "",
+        "NULL",
+        "null",
+        r#"{"a": "\"b\"", "c": [1, 2]}"#,
+        r"\",
+        r"\\x41",
+        "{},;()'",
+        " leading and trailing ",
+        "line\nbreak\ttab\r",
+        "ünï¢ødé 🔑 \u{1}\u{7f}",
+    ];
+    let jobs: Vec<JobRow> = texts
+        .iter()
+        .map(|text| JobRow {
+            payload: (*text).to_owned(),
+            action: Some((*text).to_owned()),
+            service: None,
+            sealed: Some((0..=255).collect()),
+            result: Some(Vec::new()),
+            ..t.job(partner)
+        })
+        .collect();
+    let stored = jobs.iter().map(|job| t.store.insert_job(job.clone()));
+    for inserted in futures::future::join_all(stored).await {
+        assert!(inserted.unwrap());
+    }
+    for job in &jobs {
+        assert_eq!(read(t, job).await, *job);
+    }
+}
+
 async fn only_the_holder_ends_a_job(t: &Fixture) {
     let job = stored(t, t.partner().await).await;
     let mine = claim(t, &job);
@@ -414,6 +449,7 @@ mod every_engine {
     super::super::on_every_engine!(
         a_job_is_claimed_by_one,
         another_epoch_of_the_queue_pushes_what_waits_again,
+        every_text_and_every_byte_comes_back,
         only_the_holder_ends_a_job,
         retries_count_and_snoozes_do_not,
         what_was_lost_is_found_again,

@@ -11,7 +11,7 @@ use crate::{
     calls::{HOUR, NewReceipt},
     engine::Marks,
     field::Record,
-    sql::{Sql, column, columns, padded, values, with_values},
+    sql::{Sql, column, insert_rows, with_values},
 };
 
 /// The hour in which a receipt counts.
@@ -26,19 +26,13 @@ pub(super) async fn insert_all(
     new: &[&NewReceipt],
     now: Timestamp,
 ) -> Result<Vec<Answer>> {
-    let rows: Vec<&CallRow> = new.iter().map(|new| &new.row).collect();
-    let padded = padded(&rows);
-    let mut sql = Sql::new(format!(
-        "INSERT INTO calls ({}, hour, recorded_at) VALUES {} \
-         ON CONFLICT (partner_id, id) DO NOTHING RETURNING id",
-        columns::<CallRow>(""),
-        values(marks, padded.len(), CallRow::COLUMNS.len() + 2)
-    ));
-    for row in padded {
-        sql.record(row);
-        sql.add(&hour(row.completed_at));
-        sql.add(&now);
-    }
+    let columns = [CallRow::COLUMNS, &["hour", "recorded_at"]].concat();
+    let sql = insert_rows(marks, CallRow::TABLE, &columns, new, |to, new| {
+        new.row.bind(to);
+        to.add(&hour(new.row.completed_at));
+        to.add(&now);
+    })
+    .push(" ON CONFLICT (partner_id, id) DO NOTHING RETURNING id");
     let added = sql.rows(&mut *tx).await?;
     let added: HashSet<CallId> = added
         .iter()
@@ -49,9 +43,9 @@ pub(super) async fn insert_all(
         .filter(|new| new.row.billed && added.contains(&new.row.id))
         .filter_map(|new| Some((new.row.partner_id, new.quota_block?)));
     spend(marks, tx, spent).await?;
-    Ok(rows
+    Ok(new
         .iter()
-        .map(|row| Answer::won(added.contains(&row.id)))
+        .map(|new| Answer::won(added.contains(&new.row.id)))
         .collect())
 }
 

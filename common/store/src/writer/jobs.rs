@@ -11,7 +11,7 @@ use crate::{
     dead_jobs::{note, with_line},
     engine::Marks,
     field::Record,
-    sql::{Sql, column, columns, insert_all as insert_rows, with_values},
+    sql::{Sql, column, columns, insert_all as insert_records, with_values},
 };
 
 /// Locks the jobs of a group in the order of their ids.
@@ -45,7 +45,7 @@ pub(super) async fn insert_all(
     tx: &mut AnyConnection,
     rows: &[&JobRow],
 ) -> Result<Vec<Answer>> {
-    let added = insert_rows(marks, rows, "partner_id, id", "id")
+    let added = insert_records(marks, rows, "partner_id, id", "id")
         .rows(tx)
         .await?;
     let added: HashSet<JobId> = added

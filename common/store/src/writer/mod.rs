@@ -11,7 +11,7 @@
 //!
 //! Rules (`architecture.md` §3): a claim is won only by the attempt id that the row carries afterwards;
 //! writes on one row run in the order they came, never in one statement; rows are taken in the order of
-//! their ids; statements are padded to a few sizes.
+//! their ids; statements have few texts ([`Marks`](crate::engine::Marks)).
 
 mod calls;
 mod grants;
