@@ -113,7 +113,7 @@ impl Store {
             .push(
                 "UPDATE jobs SET dispatched_at = v.pushed_at, wake_at = v.again_at FROM v \
                  WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id \
-                 AND jobs.state = 'queued' AND jobs.wake_at IS NOT NULL",
+                 AND jobs.state || '' = 'queued' AND jobs.wake_at + 0 IS NOT NULL",
             )
             .run(&mut *tx)
             .await?;

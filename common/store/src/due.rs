@@ -167,7 +167,7 @@ impl Store {
             )
             .push(
                 "UPDATE grants SET wake_at = v.at FROM v WHERE grants.partner_id = v.partner_id \
-                 AND grants.id = v.id AND grants.wake_at = v.mark",
+                 AND grants.id = v.id AND grants.wake_at + 0 = v.mark",
             )
             .run(&self.engine.write)
             .await?;

@@ -50,7 +50,7 @@ impl Store {
             .push(
                 "UPDATE jobs SET lease_until = v.lease_until FROM v \
                  WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.claim = v.claim \
-                 AND jobs.state = 'running' RETURNING jobs.claim",
+                 AND jobs.state || '' = 'running' RETURNING jobs.claim",
             )
             .rows(&mut *tx)
             .await?;

@@ -123,7 +123,7 @@ pub(super) async fn finish_all(
          not_billed_reason = v.reason, bytes_in = v.bytes_in, bytes_out = v.bytes_out, \
          provider_time = v.provider_time, completed_at = v.completed_at, hour = v.hour, \
          recorded_at = v.recorded_at FROM v \
-         WHERE calls.partner_id = v.partner_id AND calls.id = v.id AND calls.outcome = 'sent' \
+         WHERE calls.partner_id = v.partner_id AND calls.id = v.id AND calls.outcome || '' = 'sent' \
          RETURNING calls.id",
     )
     .rows(&mut *tx)

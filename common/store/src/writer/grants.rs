@@ -91,7 +91,7 @@ pub(super) async fn claim_all(
          sweeps = 0, swept_at = NULL, in_doubt = v.doubt, first_claim_at = v.first_claim_at, \
          rev = grants.rev + 1 FROM v \
          WHERE grants.partner_id = v.partner_id AND grants.id = v.id AND grants.rev = v.rev \
-         AND grants.state = 'active' RETURNING grants.attempt",
+         AND grants.state || '' = 'active' RETURNING grants.attempt",
     )
     .rows(tx)
     .await?;
@@ -250,7 +250,7 @@ pub(super) async fn close_all(
          wake_at = CASE WHEN grants.state = 'active' AND v.dead IS NULL THEN v.due_at END, \
          updated_at = v.ended_at FROM v \
          WHERE grants.partner_id = v.partner_id AND grants.id = v.id \
-         AND grants.version = v.version AND grants.attempt = v.attempt RETURNING grants.last_attempt",
+         AND grants.version = v.version AND grants.attempt || '' = v.attempt RETURNING grants.last_attempt",
     )
     .rows(&mut *tx)
     .await?;

@@ -77,7 +77,7 @@ pub(super) async fn claim_all(
         "UPDATE jobs SET state = 'running', claim = v.claim, lease_until = v.lease_until, \
          wake_at = NULL, alone = 0, attempts = jobs.attempts + 1, \
          started_at = COALESCE(jobs.started_at, v.claimed_at) FROM v \
-         WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.state = 'queued' \
+         WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.state || '' = 'queued' \
          AND jobs.run_at <= v.claimed_at RETURNING {}",
         columns::<JobRow>("jobs.")
     ))
@@ -151,7 +151,7 @@ pub(crate) async fn complete_all(
          completed_at = CASE WHEN v.run_at IS NULL THEN v.ended_at END, \
          expires_at = COALESCE(v.expires_at, jobs.expires_at) FROM v \
          WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.claim = v.claim \
-         AND jobs.state = 'running' RETURNING jobs.claim",
+         AND jobs.state || '' = 'running' RETURNING jobs.claim",
         with_line("v.note")
     ))
     .rows(&mut *tx)
@@ -193,7 +193,7 @@ pub(crate) async fn release_all(
     .push(
         "UPDATE jobs SET payload = v.payload, run_at = v.run_at, wake_at = v.wake_at FROM v \
          WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id \
-         AND jobs.state = 'queued' AND jobs.wake_at IS NULL",
+         AND jobs.state || '' = 'queued' AND jobs.wake_at IS NULL",
     )
     .run(tx)
     .await
