@@ -98,6 +98,16 @@ impl Granularity {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// When the lines of an hour are replaced by those that were read from the ledger a moment ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replace {
+    /// If they count at least as many calls. An hour gains receipts and loses none before it is settled, so fewer
+    /// means that another process read it later and was quicker to write.
+    IfMore,
+    /// Also if they count fewer: whoever rebuilds does not believe what is there.
+    Always,
+}
+
 /// What a line sums up, over rows of the ledger.
 const SUMS: &str = "provider, service, COUNT(*), CAST(SUM(billed) AS BIGINT), \
                     CAST(SUM(bytes_in) AS BIGINT), CAST(SUM(bytes_out) AS BIGINT)";
@@ -123,7 +133,7 @@ impl Store {
             .map(|row| Ok((column(row, 0)?, column(row, 1)?)))
             .collect::<Result<_>>()?;
         for (partner, hour) in &touched {
-            self.roll_up_hour(*partner, *hour).await?;
+            self.roll_up_hour(*partner, *hour, Replace::IfMore).await?;
         }
         // Never backwards: another process may have been quicker.
         Sql::new(
@@ -142,9 +152,34 @@ impl Store {
 
     /// Sums up an hour of the ledger without holding the writer, then replaces its lines and the sums
     /// above it.
-    async fn roll_up_hour(&self, partner: PartnerId, hour: Timestamp) -> Result<()> {
+    async fn roll_up_hour(
+        &self,
+        partner: PartnerId,
+        hour: Timestamp,
+        replace: Replace,
+    ) -> Result<()> {
         let lines = self.ledger_lines(partner, hour, hour + HOUR).await?;
         let mut tx = self.engine.begin().await?;
+        // One at a time from here on: whoever else sums up waits for this row.
+        Sql::new(
+            "INSERT INTO usage_state (id, watermark) VALUES (1, 0) ON CONFLICT (id) \
+             DO UPDATE SET watermark = usage_state.watermark",
+        )
+        .run(&mut *tx)
+        .await?;
+        if replace == Replace::IfMore {
+            let there: u64 = Sql::new(
+                "SELECT CAST(COALESCE(SUM(calls), 0) AS BIGINT) FROM usage_hourly \
+                 WHERE partner_id = $1 AND start = $2",
+            )
+            .bind(&partner)
+            .bind(&hour)
+            .scalar(&mut *tx)
+            .await?;
+            if lines.iter().map(|line| line.calls).sum::<u64>() < there {
+                return self.engine.commit(tx).await;
+            }
+        }
         Sql::new("DELETE FROM usage_hourly WHERE partner_id = $1 AND start = $2")
             .bind(&partner)
             .bind(&hour)
@@ -196,7 +231,8 @@ impl Store {
         .rows(&self.engine.read)
         .await?;
         for row in &rows {
-            self.roll_up_hour(partner, column(row, 0)?).await?;
+            self.roll_up_hour(partner, column(row, 0)?, Replace::Always)
+                .await?;
         }
         Ok(rows.len() as u64)
     }

@@ -1,5 +1,6 @@
 //! Usage: the same bytes however often it is rolled up, late rows included, and sums that agree.
 
+use futures::future::join_all;
 use latchkey_domain::{PartnerId, Timestamp, states::CallOutcome};
 
 use super::{Fixture, fixture::secs};
@@ -73,6 +74,32 @@ async fn rolled_up_three_times_it_gives_the_same_bytes(t: &Fixture) {
     assert_eq!(everything(t, partner).await, before);
 }
 
+/// Schedulers, a rebuild and new receipts, all at once: nobody fails, and nothing that was read early stays.
+async fn many_sum_up_at_once(t: &Fixture) {
+    let partner = t.partner().await;
+    let all = t.now() + secs(86_400);
+    for _ in 0..5 {
+        let calls: Vec<_> = (0..20).map(|_| t.call(partner)).collect();
+        let added = calls.into_iter().map(|call| t.store.insert_call(call));
+        let sums = (0..6).map(|_| t.store.roll_up_usage(t.now()));
+        let rebuilt = t.store.rebuild_usage(partner, Timestamp::default(), all);
+        let (added, sums, rebuilt) = futures::join!(join_all(added), join_all(sums), rebuilt);
+        assert!(added.into_iter().all(Result::unwrap));
+        assert!(sums.iter().all(Result::is_ok), "{sums:?}");
+        rebuilt.unwrap();
+    }
+    t.store.roll_up_usage(t.now()).await.unwrap();
+    let once = everything(t, partner).await;
+    let rebuilt = t.store.rebuild_usage(partner, Timestamp::default(), all);
+    assert!(rebuilt.await.unwrap() > 0);
+    assert_eq!(everything(t, partner).await, once);
+    let hours = t
+        .store
+        .usage(partner, Timestamp::default(), all, Granularity::Hour)
+        .await;
+    assert_eq!(billed(&hours.unwrap()), [(100, 100)]);
+}
+
 async fn the_statement_counts_to_this_moment(t: &Fixture) {
     let (partner, other) = (t.partner().await, t.partner().await);
     t.clock.set_wall(t.now().month_start(1) + secs(86_400));
@@ -141,6 +168,7 @@ mod every_engine {
     super::super::on_every_engine!(
         receipts_leave_once_they_are_rolled_up,
         rolled_up_three_times_it_gives_the_same_bytes,
+        many_sum_up_at_once,
         the_statement_counts_to_this_moment,
     );
 }
