@@ -39,6 +39,9 @@ const USER_AGENT: &str = concat!("latchkey/", env!("CARGO_PKG_VERSION"));
 /// Room made at once for an answer whose length is announced, in bytes; the rest grows as it comes.
 const FIRST_ROOM: usize = 64 * 1024;
 
+/// How long a process that stood still reads what came meanwhile.
+const LAST_LOOK: Duration = Duration::from_millis(250);
+
 /// Limits of the sender that are the same for every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
@@ -231,23 +234,23 @@ impl ProviderHttp {
             outgoing.headers_mut().insert(CONTENT_LENGTH, none);
         }
         let exchange = exchange(pool, outgoing, max_body, &parts.method);
-        match tokio::time::timeout(timeout, exchange).await {
-            Ok(Ok((status, headers, body))) => Ok(HttpAnswer {
+        match in_time(timeout, exchange).await {
+            Some(Ok((status, headers, body))) => Ok(HttpAnswer {
                 status,
                 headers,
                 body,
                 sent_bytes,
             }),
-            Ok(Err(Failure::TooLarge { status })) => Err(HttpError::TooLarge {
+            Some(Err(Failure::TooLarge { status })) => Err(HttpError::TooLarge {
                 status,
                 limit: max_body,
             }),
-            Ok(Err(Failure::Broke(error))) => Err(judge(error, began.load(Ordering::Acquire))),
-            Err(_) if began.load(Ordering::Acquire) => Err(HttpError::Lost {
+            Some(Err(Failure::Broke(error))) => Err(judge(error, began.load(Ordering::Acquire))),
+            None if began.load(Ordering::Acquire) => Err(HttpError::Lost {
                 reason: Lost::TimedOut,
                 source: None,
             }),
-            Err(_) => Err(not_sent(NotSent::Connect)),
+            None => Err(not_sent(NotSent::Connect)),
         }
     }
 
@@ -274,6 +277,18 @@ impl ProviderHttp {
             "http" => Ok(&self.plain),
             _ => Err(not_sent(NotSent::Address)),
         }
+    }
+}
+
+/// Waits for an exchange, or gives none when its time is up. A process that stood still finds its time up before it
+/// has read what lies in its sockets, so the last of the time counts from then on: a rotated token that has arrived
+/// must not be thrown away.
+async fn in_time<T>(time: Duration, exchange: impl Future<Output = T>) -> Option<T> {
+    let last_look = LAST_LOOK.min(time / 4);
+    tokio::pin!(exchange);
+    match tokio::time::timeout(time.saturating_sub(last_look), &mut exchange).await {
+        Ok(done) => Some(done),
+        Err(_) => tokio::time::timeout(last_look, exchange).await.ok(),
     }
 }
 

@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use latchkey_tests::{Fleet, Sandbox, Server, ServerOptions, until};
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::{count, crash_matrix::catalog};
 
@@ -34,6 +35,54 @@ async fn fifty_callers_on_four_workers_share_one_refresh() {
         assert_eq!(counters["refresh_reuse"], 0, "{counters}");
         assert_eq!(counters["refresh_overlap"], 0, "{counters}");
     }
+}
+
+/// A worker stopped with its answer on the way, past its lease, and continued: what it holds lands, for nobody
+/// presented meanwhile (`reliability.md` A7).
+#[tokio::test]
+async fn a_worker_stopped_past_its_lease_brings_its_answer_home() {
+    let sandbox = Sandbox::start(&["token_latency_ms=300"]).await;
+    let fleet = Fleet::start().await;
+    let quick = || ServerOptions::default().quick();
+    let api = Server::join(&fleet, quick().role("api")).await;
+    let _scheduler = Server::join(&fleet, quick().role("scheduler")).await;
+    let worker = Server::join(&fleet, quick().role("worker")).await;
+    api.sandbox_config(&sandbox).await;
+    let partner = api.partner("test").await;
+    let names: Vec<_> = (0..10).map(|n| format!("user-{n}")).collect();
+    let accounts = join_all(names.iter().map(|name| partner.connected(name))).await;
+    for account in &accounts {
+        let path = format!("/accounts/{account}/integrations/sandbox/refresh");
+        partner.send("POST", &path, None).await.data();
+    }
+    sandbox.wait("token_refresh", 1).await;
+    worker.process.signal(Signal::STOP);
+    // The provider answers all that were sent, to nobody.
+    let second = Server::join(&fleet, quick().role("worker")).await;
+    // Two workers now: the doubt is shown, and nobody presents.
+    until("doubt to be shown", || async {
+        let seen = join_all(accounts.iter().map(|account| partner.integration(account))).await;
+        let well = |seen: &serde_json::Value| seen["last_refreshed_at"] != json!(null);
+        let shown = |seen: &serde_json::Value| seen["reason"] == "in_doubt";
+        (seen.iter().all(|s| well(s) || shown(s)) && seen.iter().any(shown)).then_some(())
+    })
+    .await;
+    worker.process.signal(Signal::CONT);
+    for (account, name) in accounts.iter().zip(&names) {
+        until("the late answer to land", || async {
+            let seen = partner.integration(account).await;
+            (seen["last_refreshed_at"] != json!(null)).then_some(())
+        })
+        .await;
+        let answer = partner
+            .call("GET", "/sandbox/profile", name, &[], None)
+            .await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let counters = sandbox.counters().await;
+    assert_eq!(counters["refresh_reuse"], 0, "{counters}");
+    assert_eq!(counters["refresh_overlap"], 0, "{counters}");
+    drop(second);
 }
 
 /// A worker stopped with its answers on the way, for longer than the patience: another worker moves the grants on
