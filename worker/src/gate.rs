@@ -12,8 +12,8 @@ use std::{
 
 use latchkey_domain::{ConnectionId, PartnerId, Timestamp, plan::Plan, states::PartnerStatus};
 use latchkey_limits::{
-    Admission, Allowance, BreakerKey, Breakers, BudgetKey, Budgets, Bulkheads, PaceKey, Paces,
-    Place, PlanLimits, Ticket,
+    Admission, Allowance, BreakerKey, Breakers, BudgetKey, Bulkheads, PaceKey, Place, PlanLimits,
+    ProviderLimits, Ticket,
 };
 use latchkey_providers::{Budget, BudgetScope};
 use latchkey_runtime::{Config, Context};
@@ -40,8 +40,7 @@ pub(crate) struct Gate {
     partners: Cache<PartnerId, (u64, Option<Arc<PartnerRow>>)>,
     /// Changes of partners made in this process: a plan counts here at once.
     changes: Arc<AtomicU64>,
-    budgets: Budgets,
-    paces: Paces,
+    provider_limits: Arc<dyn ProviderLimits>,
     bulkheads: Bulkheads,
 }
 
@@ -135,8 +134,7 @@ impl Gate {
                 .time_to_live(PARTNER_KEPT)
                 .build(),
             changes: Arc::clone(&ctx.partner_changes),
-            budgets: Budgets::default(),
-            paces: Paces::default(),
+            provider_limits: Arc::clone(&ctx.provider_limits),
             bulkheads: Bulkheads::new(ctx.config.worker.per_provider),
         }
     }
@@ -187,15 +185,6 @@ impl Gate {
         let Asked {
             partner, plan, key, ..
         } = asked;
-        let budgets = [
-            BudgetKey::App(key.auth_config),
-            BudgetKey::User(asked.connection),
-        ];
-        let spent = budgets.map(|budget| self.budgets.wait(budget, asked.now));
-        if let Some(wait) = spent.into_iter().flatten().max() {
-            self.metrics.throttled(ThrottleScope::Provider);
-            return Err(Refusal::Budget(wait));
-        }
         // Looked at first, so that neither a permit nor the breaker's one probe is taken for nothing.
         let permit = self.limits.peek(partner, plan).await;
         if !permit.allowed {
@@ -205,7 +194,13 @@ impl Gate {
             self.metrics.throttled(ThrottleScope::Provider);
             return Err(Refusal::Full(FULL_FOR));
         };
-        if let Some(wait) = self.paces.take(&asked.paces(), asked.now) {
+        let heard = [
+            BudgetKey::App(key.auth_config),
+            BudgetKey::User(asked.connection),
+        ];
+        let published = asked.paces();
+        let taken = self.provider_limits.take(&heard, &published, asked.now);
+        if let Some(wait) = taken.await {
             self.metrics.throttled(ThrottleScope::Provider);
             return Err(Refusal::Budget(wait));
         }
@@ -239,8 +234,8 @@ impl Gate {
     }
 
     /// Notes what a provider said of its limits.
-    pub(crate) fn spent(&self, budget: BudgetKey, until: Timestamp, now: Timestamp) {
-        self.budgets.spent(budget, until, now);
+    pub(crate) async fn spent(&self, budget: BudgetKey, until: Timestamp, now: Timestamp) {
+        self.provider_limits.spent(budget, until, now).await;
     }
 
     /// When a call that was refused for the minute comes back, if nobody waits for it.

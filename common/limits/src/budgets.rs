@@ -1,6 +1,6 @@
 //! [`Budgets`]: what providers said of their own limits. Who was told "too often", or has used up a window, is
-//! not asked again before the time that the provider named. Kept in this process: each worker hears it from the
-//! provider by itself.
+//! not asked again before the time that the provider named. These are kept in one process; in a fleet each worker
+//! also hears what the others heard (`redis/provider.rs`).
 
 use std::{
     collections::HashMap,

@@ -1,11 +1,11 @@
-//! What every implementation of [`PlanLimits`] must do, as one function of assertions, so that one machine
-//! and a fleet limit alike.
+//! What every implementation of [`PlanLimits`] and [`ProviderLimits`] must do, as functions of assertions, so that
+//! one machine and a fleet limit alike.
 
 use std::time::Duration;
 
-use latchkey_domain::{PartnerId, plan::Plan};
+use latchkey_domain::{AuthConfigId, ConnectionId, PartnerId, Timestamp, plan::Plan};
 
-use crate::PlanLimits;
+use crate::{Allowance, BudgetKey, PaceKey, PlanLimits, ProviderLimits};
 
 const PARTNER: PartnerId = PartnerId::from_u128(1);
 const OTHER: PartnerId = PartnerId::from_u128(2);
@@ -189,4 +189,111 @@ async fn turns_follow_each_other_at_the_rate(subject: &Subject) {
     // What passed meanwhile is not made up for.
     (subject.advance)(Duration::from_secs(100));
     assert_eq!(turn(PARTNER).await, 1);
+}
+
+/// Budgets of providers under test, fresh, with the time that passes for them.
+pub struct Budgeted {
+    /// What is tested.
+    pub limits: Box<dyn ProviderLimits>,
+    /// Sets their time.
+    pub set: Box<dyn Fn(Timestamp)>,
+}
+
+impl Budgeted {
+    async fn take(&self, published: &[(PaceKey, Allowance)], now: Timestamp) -> Option<Duration> {
+        (self.set)(now);
+        self.limits.take(&[user(1), app()], published, now).await
+    }
+}
+
+const fn user(n: u128) -> BudgetKey {
+    BudgetKey::User(ConnectionId::from_u128(n))
+}
+
+const fn app() -> BudgetKey {
+    BudgetKey::App(AuthConfigId::from_u128(1))
+}
+
+fn budget(whose: BudgetKey, nth: usize, requests: u64, per_s: u64) -> (PaceKey, Allowance) {
+    let key = PaceKey {
+        whose,
+        nth,
+        endpoint: None,
+    };
+    let per = Duration::from_secs(per_s);
+    (key, Allowance { requests, per })
+}
+
+/// Panics unless the limits do what [`ProviderLimits`] says. `fresh` makes limits that know no budget.
+pub async fn provider_limits(fresh: impl AsyncFn() -> Budgeted) {
+    no_span_holds_more_than_a_budget(&fresh().await).await;
+    a_refusal_takes_nothing(&fresh().await).await;
+    what_was_called_spent_rests(&fresh().await).await;
+}
+
+async fn no_span_holds_more_than_a_budget(subject: &Budgeted) {
+    let (start, asked) = (Timestamp::from_secs(1_000), [budget(app(), 0, 20, 10)]);
+    let mut sent = Vec::new();
+    for step in 0..1_000 {
+        let now = start + Duration::from_millis(50) * step;
+        if subject.take(&asked, now).await.is_none() {
+            sent.push(now);
+        }
+    }
+    for (nth, first) in sent.iter().enumerate() {
+        let within = sent[nth..].iter();
+        let within = within.take_while(|at| first.until(**at) < Duration::from_secs(10));
+        assert!(within.count() <= 20, "from {first}");
+    }
+    // Fifty seconds of two a second; three quarters are earned, and what goes at once comes once.
+    assert!(sent.len() >= 70, "{}", sent.len());
+}
+
+async fn a_refusal_takes_nothing(subject: &Budgeted) {
+    let now = Timestamp::from_secs(1_000);
+    let (slow, fast) = (budget(user(1), 0, 1, 60), budget(user(1), 1, 8, 1));
+    let both = [slow.clone(), fast.clone()];
+    assert_eq!(subject.take(&both, now).await, None);
+    assert_eq!(
+        subject.take(&both, now).await,
+        Some(Duration::from_secs(60))
+    );
+    // Two at once, and one of them went with the slow one.
+    assert_eq!(subject.take(std::slice::from_ref(&fast), now).await, None);
+    assert!(subject.take(&[fast], now).await.is_some());
+    let other = [budget(user(2), 0, 1, 60)];
+    assert_eq!(subject.take(&other, now).await, None, "another's");
+    let mut endpoint = slow;
+    endpoint.0.endpoint = Some("send".to_owned());
+    assert_eq!(
+        subject.take(&[endpoint], now).await,
+        None,
+        "an endpoint's own"
+    );
+    assert_eq!(
+        subject.take(&both, now + Duration::from_secs(60)).await,
+        None
+    );
+}
+
+async fn what_was_called_spent_rests(subject: &Budgeted) {
+    let now = Timestamp::from_secs(1_000);
+    let asked = [budget(user(1), 0, 1, 60)];
+    (subject.set)(now);
+    let until = now + Duration::from_secs(30);
+    subject.limits.spent(user(2), until, now).await;
+    subject.limits.spent(app(), until, now).await;
+    assert_eq!(
+        subject.take(&asked, now).await,
+        Some(Duration::from_secs(30))
+    );
+    subject
+        .limits
+        .spent(user(1), now + Duration::from_secs(40), now)
+        .await;
+    assert_eq!(subject.take(&[], now).await, Some(Duration::from_secs(40)));
+    // It took nothing meanwhile.
+    let after = now + Duration::from_secs(40);
+    assert_eq!(subject.take(&asked, after).await, None);
+    assert!(subject.take(&asked, after).await.is_some());
 }

@@ -2,8 +2,7 @@
 //! them in its answers is in [`crate::Budgets`].
 //!
 //! A budget is a generic cell rate: a quarter of it may go at once, the rest evenly, and over no span of its
-//! length more than it allows. Kept in this process: workers on several machines share a provider's budget only
-//! by what it answers.
+//! length more than it allows. These are kept in one process; a fleet's are in `redis/provider.rs`, by the same sums.
 
 use std::{
     collections::HashMap,
@@ -51,17 +50,21 @@ impl Allowance {
     }
 
     /// The time that earns one request: with it, burst and all that is earned in `per` are no more than `requests`.
-    fn interval(self) -> Duration {
+    pub(crate) fn interval(self) -> Duration {
         let steps = self.requests.saturating_sub(self.burst()).saturating_add(1);
         let micros = self.per.as_micros().div_ceil(u128::from(steps));
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
+    /// How far what was taken may be ahead of what was earned.
+    pub(crate) fn room(self) -> Duration {
+        let ahead = u32::try_from(self.burst().saturating_sub(1)).unwrap_or(u32::MAX);
+        self.interval().saturating_mul(ahead)
+    }
+
     /// How long after `now` the next request may go.
     fn wait(self, earned_by: Timestamp, now: Timestamp) -> Duration {
-        let ahead = u32::try_from(self.burst().saturating_sub(1)).unwrap_or(u32::MAX);
-        let room = self.interval().saturating_mul(ahead);
-        now.until(earned_by).saturating_sub(room)
+        now.until(earned_by).saturating_sub(self.room())
     }
 }
 

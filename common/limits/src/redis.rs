@@ -1,4 +1,5 @@
-//! [`RedisLimits`]: plan limits that are exact over all processes of a fleet. One script does GCRA (see
+//! [`RedisLimits`]: limits that are exact over all processes of a fleet: of plans here, of providers in
+//! `redis/provider.rs`. One script does GCRA (see
 //! `governor.rs`) for one partner in one step, by the server's clock, so that the clocks of processes do not
 //! matter.
 //!
@@ -6,6 +7,8 @@
 //! workers that Redis last knew, rounded up. So N workers together allow at most N calls a minute more than
 //! the plan; when Redis comes back empty, one burst more. A share is not a fresh bucket: what a worker sent
 //! while Redis counted has been taken from it.
+
+mod provider;
 
 use std::{
     fmt,
@@ -26,7 +29,7 @@ use redis::{
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    LocalLimits, Permit, PlanLimits,
+    LocalLimits, LocalProviderLimits, Permit, PlanLimits,
     governor::{Access, LONGEST_FILL, MINUTE},
     turns::spacing,
 };
@@ -113,6 +116,7 @@ struct Shared {
     namespace: String,
     name: String,
     local: LocalLimits,
+    providers: LocalProviderLimits,
     /// Workers that Redis last knew.
     workers: AtomicU32,
     /// Whether this process takes permits, and so has a share: the API only looks.
@@ -158,6 +162,7 @@ impl RedisLimits {
             namespace: namespace.to_owned(),
             name: format!("{:032x}", u128::from_be_bytes(entropy::bytes(entropy))),
             local: LocalLimits::new(clock),
+            providers: LocalProviderLimits::default(),
             workers: AtomicU32::new(1),
             takes: AtomicBool::new(false),
             away: AtomicBool::new(false),
@@ -173,12 +178,12 @@ impl RedisLimits {
 
     /// Whether the share counts now.
     pub fn is_away(&self) -> bool {
-        self.shared.away.load(Ordering::Relaxed)
+        self.shared.is_away()
     }
 
     /// Among how many workers the plan is divided while Redis is away.
     pub fn workers(&self) -> u32 {
-        self.shared.workers.load(Ordering::Relaxed)
+        self.shared.workers()
     }
 
     /// Holds the time still, at this many microseconds, for the conformance suite.
@@ -216,11 +221,24 @@ impl PlanLimits for RedisLimits {
 }
 
 impl Shared {
+    fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    fn workers(&self) -> u32 {
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    /// The time in µs, where a test holds it still.
+    fn held_time(&self) -> Option<u64> {
+        Some(self.time.load(Ordering::Relaxed)).filter(|held| *held > 0)
+    }
+
     async fn ask(&self, partner: PartnerId, plan: &Plan, access: Access) -> Permit {
         if plan.calls_per_minute == 0 {
             return Permit::refused(0, MINUTE);
         }
-        if self.away.load(Ordering::Relaxed) {
+        if self.is_away() {
             return self.by_share(partner, plan, access);
         }
         match self.ask_redis(partner, plan, access).await {
@@ -252,8 +270,7 @@ impl Shared {
             .arg(burst)
             .arg(u8::from(access == Access::Take))
             .arg(KEPT_MS);
-        let held = self.time.load(Ordering::Relaxed);
-        if held > 0 {
+        if let Some(held) = self.held_time() {
             script.arg(held);
         }
         let (allowed, remaining, wait): (bool, u64, u64) =
@@ -267,7 +284,7 @@ impl Shared {
     }
 
     async fn turn(&self, partner: PartnerId, plan: &Plan, least: Duration) -> Duration {
-        if self.away.load(Ordering::Relaxed) {
+        if self.is_away() {
             return self.local.turn_now(partner, plan, least);
         }
         let mut script = TURN.key(format!("{}:turn:{partner}", self.namespace));
@@ -275,8 +292,7 @@ impl Shared {
             .arg(micros(spacing(plan)))
             .arg(micros(least))
             .arg(KEPT_MS);
-        let held = self.time.load(Ordering::Relaxed);
-        if held > 0 {
+        if let Some(held) = self.held_time() {
             script.arg(held);
         }
         match script
@@ -293,7 +309,7 @@ impl Shared {
 
     /// What this worker may do by itself.
     fn by_share(&self, partner: PartnerId, plan: &Plan, access: Access) -> Permit {
-        let workers = self.workers.load(Ordering::Relaxed);
+        let workers = self.workers();
         let share = Plan {
             included_calls_per_month: None,
             calls_per_minute: plan.calls_per_minute.div_ceil(workers),
@@ -311,7 +327,7 @@ impl Shared {
         if self.away.swap(away, Ordering::Relaxed) == away {
             return;
         }
-        let workers = self.workers.load(Ordering::Relaxed);
+        let workers = self.workers();
         if let Some(error) = error {
             tracing::warn!(%error, workers, "plan limits: Redis is away, workers allow their shares");
         } else {

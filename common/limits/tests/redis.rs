@@ -11,11 +11,13 @@ use std::{
     time::Duration,
 };
 
-use latchkey_domain::{Clock, PartnerId, SeededEntropy, SystemClock, plan::Plan};
+use latchkey_domain::{
+    AuthConfigId, Clock, PartnerId, SeededEntropy, SystemClock, Timestamp, plan::Plan,
+};
 use latchkey_jobs::redis_server::PrivateRedis;
 use latchkey_limits::{
-    Permit, PlanLimits, RedisLimits,
-    conformance::{self, Subject},
+    Allowance, BudgetKey, PaceKey, Permit, PlanLimits, ProviderLimits, RedisLimits,
+    conformance::{self, Budgeted, Subject},
 };
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
@@ -72,6 +74,26 @@ impl PlanLimits for Shared {
     }
 }
 
+impl ProviderLimits for Shared {
+    fn take<'a>(
+        &'a self,
+        heard: &'a [BudgetKey],
+        published: &'a [(PaceKey, Allowance)],
+        now: Timestamp,
+    ) -> futures::future::BoxFuture<'a, Option<Duration>> {
+        self.0.take(heard, published, now)
+    }
+
+    fn spent(
+        &self,
+        budget: BudgetKey,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> futures::future::BoxFuture<'_, ()> {
+        self.0.spent(budget, until, now)
+    }
+}
+
 #[tokio::test]
 async fn conforms() {
     let server = match std::env::var("LATCHKEY_TEST_REDIS_URL") {
@@ -83,18 +105,97 @@ async fn conforms() {
         Some(server) => server.url(),
     };
     let next = AtomicU32::new(0);
-    let fresh = async || {
+    let fresh = || {
         let n = next.fetch_add(1, Ordering::Relaxed);
         let (limits, _) = process(&url, &format!("test-{}-{n}", std::process::id()));
         let now = SystemClock.now().as_micros();
         limits.hold_time(u64::try_from(now).unwrap());
+        limits
+    };
+    conformance::plan_limits(async || {
+        let limits = fresh();
         let hand = Arc::clone(&limits);
         Subject {
             limits: Box::new(Shared(limits)),
             advance: Box::new(move |span| hand.advance(span)),
         }
+    })
+    .await;
+    conformance::provider_limits(async || {
+        let limits = fresh();
+        let hand = Arc::clone(&limits);
+        Budgeted {
+            limits: Box::new(Shared(limits)),
+            set: Box::new(move |now| hand.hold_time(u64::try_from(now.as_micros()).unwrap())),
+        }
+    })
+    .await;
+}
+
+/// What a provider publishes is kept to by all workers together, what one of them was told all of them know, and
+/// while Redis is away each keeps to its share.
+#[tokio::test]
+async fn four_workers_share_the_budgets_of_a_provider() {
+    let mut server = PrivateRedis::start().await;
+    let processes: Vec<_> = (0..4).map(|_| process(&server.url(), "test").0).collect();
+    let app = BudgetKey::App(AuthConfigId::from_u128(1));
+    let key = PaceKey {
+        whose: app,
+        nth: 0,
+        endpoint: None,
     };
-    conformance::plan_limits(fresh).await;
+    // An hour's budget, of which a quarter goes at once.
+    let published = [(
+        key,
+        Allowance {
+            requests: 160,
+            per: Duration::from_secs(3600),
+        },
+    )];
+    let now = SystemClock.now();
+    let drain = async |limits: &RedisLimits| {
+        let mut taken = 0;
+        while limits.take(&[app], &published, now).await.is_none() {
+            taken += 1;
+        }
+        taken
+    };
+    for limits in &processes {
+        // Whoever takes plan permits is a worker, and has a share.
+        assert!(limits.check(PARTNER, &plan(60, 10)).await.allowed);
+    }
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    while processes.iter().any(|limits| limits.workers() < 4) {
+        look.tick().await;
+    }
+    let mut taken = 0;
+    for limits in &processes {
+        for _ in 0..3 {
+            assert_eq!(limits.take(&[app], &published, now).await, None);
+            taken += 1;
+        }
+    }
+    server.kill();
+    // Ten each by their shares, of which three were taken while Redis counted.
+    for limits in &processes {
+        assert_eq!(drain(limits).await, 7);
+    }
+    server.start_again().await;
+    while processes.iter().any(|limits| limits.is_away()) {
+        look.tick().await;
+    }
+    // It comes back empty.
+    for limits in &processes {
+        taken += drain(limits).await;
+    }
+    assert_eq!(taken, 12 + 40);
+    let until = now + Duration::from_secs(1800);
+    processes[0].spent(app, until, now).await;
+    for limits in &processes {
+        let wait = limits.take(&[app], &[], now).await.unwrap();
+        let off = wait.abs_diff(Duration::from_secs(1800));
+        assert!(off < Duration::from_secs(60), "{wait:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

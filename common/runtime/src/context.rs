@@ -7,7 +7,7 @@ use std::{
 
 use latchkey_domain::{Clock, Entropy, Timestamp};
 use latchkey_jobs::{Queue, Replies, Signals};
-use latchkey_limits::{BreakerRules, Breakers, PlanLimits};
+use latchkey_limits::{BreakerRules, Breakers, PlanLimits, ProviderLimits};
 use latchkey_oauth::{Cidr, Egress, HttpLimits, ProviderHttp};
 use latchkey_providers::Catalog;
 use latchkey_store::Store;
@@ -42,6 +42,8 @@ pub struct Context {
     pub signals: Arc<dyn Signals>,
     /// Plan limits per partner.
     pub plan_limits: Arc<dyn PlanLimits>,
+    /// Budgets of providers.
+    pub provider_limits: Arc<dyn ProviderLimits>,
     /// Changes of partners made in this process: what was read before one is read again. Other processes see
     /// them when what they keep ends, within 5 s.
     pub partner_changes: Arc<AtomicU64>,
@@ -93,6 +95,7 @@ impl Context {
             replies,
             signals,
             plan_limits,
+            provider_limits,
         } = engine;
         let sealer = Sealer::new(
             ring,
@@ -112,6 +115,7 @@ impl Context {
             replies,
             signals,
             plan_limits,
+            provider_limits,
             partner_changes: Arc::default(),
             connection_changes: Arc::default(),
             breakers: Arc::new(Breakers::new(BreakerRules::default())),

@@ -8,7 +8,7 @@ use latchkey_jobs::{
     MemoryQueue, MemoryReplies, MemorySignals, Queue, RedisQueue, RedisReplies, RedisSignals,
     Replies, Signals,
 };
-use latchkey_limits::{LocalLimits, PlanLimits, RedisLimits};
+use latchkey_limits::{LocalLimits, LocalProviderLimits, PlanLimits, ProviderLimits, RedisLimits};
 use latchkey_store::{Schema, Store, StoreConfig};
 use latchkey_telemetry::Metrics;
 
@@ -23,6 +23,7 @@ pub(crate) struct Engine {
     pub(crate) replies: Arc<dyn Replies>,
     pub(crate) signals: Arc<dyn Signals>,
     pub(crate) plan_limits: Arc<dyn PlanLimits>,
+    pub(crate) provider_limits: Arc<dyn ProviderLimits>,
 }
 
 impl Engine {
@@ -62,6 +63,7 @@ impl Engine {
             replies: Arc::new(MemoryReplies::new(Arc::clone(clock))),
             signals: Arc::new(MemorySignals::default()),
             plan_limits: Arc::new(LocalLimits::new(Arc::clone(clock))),
+            provider_limits: Arc::new(LocalProviderLimits::default()),
         })
     }
 
@@ -95,14 +97,15 @@ impl Engine {
             entropy,
             move |away| told.limits_by_share(away),
         );
-        let limits = limits.map_err(|error| StartError::Redis(error.into()))?;
+        let limits = Arc::new(limits.map_err(|error| StartError::Redis(error.into()))?);
         Ok(Self {
             clock,
             store,
             queue: Arc::new(RedisQueue::new(redis.clone())),
             replies: Arc::new(RedisReplies::new(redis.clone())),
             signals: Arc::new(RedisSignals::new(redis)),
-            plan_limits: Arc::new(limits),
+            plan_limits: limits.clone(),
+            provider_limits: limits,
         })
     }
 }

@@ -73,7 +73,7 @@ impl Call<'_> {
             took += now.saturating_sub(began);
             gate.leave(&with.key, now, &entered, is_well(&answer));
             drop(entered);
-            self.heed(with, &answer);
+            self.heed(with, &answer).await;
             let mut sent = Sent {
                 answer,
                 dead: None,
@@ -113,7 +113,7 @@ impl Call<'_> {
     }
 
     /// Takes in what the answer says of the provider's limits.
-    fn heed(&self, with: &With, answer: &Result<HttpAnswer, HttpError>) {
+    async fn heed(&self, with: &With, answer: &Result<HttpAnswer, HttpError>) {
         let (Ok(answer), Ok((provider, _))) = (answer, self.entry(with)) else {
             return;
         };
@@ -123,7 +123,7 @@ impl Call<'_> {
                 RateScope::App => BudgetKey::App(with.key.auth_config),
                 RateScope::User => BudgetKey::User(with.connection.row.id),
             };
-            self.worker.gate.spent(budget, until, now);
+            self.worker.gate.spent(budget, until, now).await;
         }
     }
 
