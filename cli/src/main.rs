@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Calls and refreshes are many small, short-lived pieces: headers, rows, sealed texts.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     latchkey::run()
 }

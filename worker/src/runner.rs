@@ -47,6 +47,8 @@ pub(crate) struct Attempt {
     /// How long it was held back before that: limits, and waits between attempts.
     pub(crate) held: Duration,
     claim: Option<AttemptId>,
+    /// Whether its partner sees it, and may wait for its end.
+    visible: bool,
     /// The job that is held until this one has ended.
     then_job: Option<JobId>,
 }
@@ -137,6 +139,7 @@ async fn begin(ctx: &Context, info: &KindInfo, job: Job) -> Option<Attempt> {
             queued: now.since(job.queued_at),
             held: Duration::ZERO,
             claim: None,
+            visible: false,
             then_job: None,
             job,
         });
@@ -170,6 +173,7 @@ fn claimed(row: JobRow, job: Job, info: &KindInfo, claim: AttemptId, now: Timest
         queued: now.since(row.run_at),
         held: row.run_at.since(row.created_at),
         claim: Some(claim),
+        visible: row.visible,
         then_job: row.then_job,
         job: Job {
             payload: row.payload,
@@ -357,7 +361,9 @@ async fn write(
     let released = complete.release.as_ref().map(|held| held.job_id);
     match ctx.store.complete_job(complete).await {
         Ok(true) => {
-            ctx.signals.publish(attempt.job.id.as_u128()).await;
+            if attempt.visible {
+                ctx.signals.publish(attempt.job.id.as_u128()).await;
+            }
             if let Some(held) = released {
                 wake(ctx, attempt, held, now).await;
             }
@@ -427,7 +433,8 @@ fn label(outcome: &Outcome) -> EndLabel {
 
 fn log(outcome: &Outcome, took: Duration) {
     match outcome {
-        Outcome::Done(_) => tracing::info!(?took, "done"),
+        // One line for each of thousands a second: the request that asked for it has one.
+        Outcome::Done(_) => tracing::debug!(?took, "done"),
         Outcome::Retry { code, error, .. } => {
             tracing::warn!(?took, code, error, "to be tried again");
         }
