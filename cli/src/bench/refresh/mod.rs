@@ -37,6 +37,8 @@ const TOOK: &str = "latchkey_refresh_seconds";
 const COMING_UP: Duration = Duration::from_secs(10);
 /// The same for each thousand grants, which are written after the moment was chosen.
 const FOR_EACH_THOUSAND: Duration = Duration::from_secs(1);
+/// How often the workers are asked for their numbers: asking more often costs them a share of the machine.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for all to be refreshed.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -200,7 +202,7 @@ async fn watch(place: &mut Place, grants: usize, due: Timestamp) -> anyhow::Resu
     tokio::time::sleep(SystemClock.now().until(due)).await;
     let begun = SystemClock.monotonic();
     let wanted = u64::try_from(grants).unwrap_or(u64::MAX);
-    let mut look = tokio::time::interval(Duration::from_millis(25));
+    let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         look.tick().await;
         let metrics = place.metrics().await?;

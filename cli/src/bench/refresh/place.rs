@@ -35,6 +35,14 @@ pub(crate) struct Tuning {
     pub(crate) batch: usize,
 }
 
+impl Tuning {
+    /// Jobs at work at once in one worker: twice what the token requests need, for a job also reads, claims and
+    /// ends with its slowest grant.
+    fn jobs(self) -> usize {
+        (2 * self.concurrency / self.batch).max(8)
+    }
+}
+
 /// Where everything of one run lives. What runs ends with it.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -162,7 +170,7 @@ impl Place {
 }
 
 fn settings(dir: &Path, tuning: Tuning, fleet: Option<&Fleet>) -> String {
-    let Tuning { concurrency, batch } = tuning;
+    let (Tuning { concurrency, batch }, jobs) = (tuning, tuning.jobs());
     let quoted = |text: &str| format!("{text:?}");
     let head = format!(
         "egress_allow = [\"127.0.0.0/8\"]\nkey_file = {}\n",
@@ -176,7 +184,8 @@ fn settings(dir: &Path, tuning: Tuning, fleet: Option<&Fleet>) -> String {
         )
     });
     let refresh = format!(
-        "[refresh]\nconcurrency = {concurrency}\nbatch = {batch}\nprovider_per_second = 0\nauth_config_per_second = 0\n"
+        "[refresh]\nconcurrency = {concurrency}\nbatch = {batch}\nprovider_per_second = 0\nauth_config_per_second = 0\n\
+         [worker]\nrefresh = {jobs}\n"
     );
     head + &servers + &refresh
 }

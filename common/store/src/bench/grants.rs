@@ -9,7 +9,7 @@ use latchkey_domain::{AttemptId, Clock, Entropy, HolderId, Timestamp};
 use crate::{
     ConnectionRow, GrantClaim, GrantKey, GrantRow, GrantSecret, NewConnection, Result, Store,
     connect::first_grant,
-    sql::{Sql, column, insert_all},
+    sql::{Sql, column, insert_all, with_values},
     writer::GROUP_LIMIT,
 };
 
@@ -45,6 +45,9 @@ pub async fn insert(store: &Store, new: &[NewConnection]) -> Result<()> {
     Ok(())
 }
 
+/// When what a round gave back would be due again.
+const AWAY: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// How long the steps of one round took.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
@@ -56,8 +59,8 @@ pub struct Round {
     pub claim: Duration,
 }
 
-/// Makes `due` grants due, finds, marks, reads and claims them; so many times. The claims stay open: each round
-/// takes other grants.
+/// Makes `due` grants due, finds, marks, reads and claims them; so many times. What a round claimed is given back
+/// after it.
 ///
 /// # Errors
 /// Of the store, or when fewer than `due` were there to be taken.
@@ -104,8 +107,30 @@ pub async fn dispatch_and_claim(
             load: read.saturating_sub(dispatched),
             claim: clock.monotonic().saturating_sub(read),
         });
+        give_back(store, &keys, now + AWAY).await?;
     }
     Ok(all)
+}
+
+/// Ends the claims of a round as if they had never been, until the next one.
+async fn give_back(store: &Store, grants: &[GrantKey], until: Timestamp) -> Result<()> {
+    for part in grants.chunks(GROUP_LIMIT) {
+        let part: Vec<&GrantKey> = part.iter().collect();
+        let columns = ["partner_id", "id", "until"];
+        with_values(store.engine.marks(), &columns, &part, |sql, grant| {
+            sql.add(&grant.partner_id);
+            sql.add(&grant.id);
+            sql.add(&until);
+        })
+        .push(
+            "UPDATE grants SET attempt = NULL, holder = NULL, lease_until = NULL, first_claim_at = NULL, \
+             wake_at = v.until, due_at = v.until FROM v \
+             WHERE grants.partner_id = v.partner_id AND grants.id = v.id",
+        )
+        .run(&store.engine.write)
+        .await?;
+    }
+    Ok(())
 }
 
 /// Of those that nobody claimed, spread over the whole table as real ones are.
