@@ -4,14 +4,14 @@ use latchkey_tests::{Browser, Partner, Sandbox, Server, ServerOptions, until};
 use serde_json::{Value, json};
 
 /// A client that speaks to Flowra's side.
-struct Client<'a> {
-    server: &'a Server,
-    partner: &'a Partner,
-    user: &'a str,
+pub(super) struct Client<'a> {
+    pub(super) server: &'a Server,
+    pub(super) partner: &'a Partner,
+    pub(super) user: &'a str,
 }
 
 impl Client<'_> {
-    async fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(super) async fn send(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let headers = [
             ("x-api-key", self.partner.key.clone()),
             ("x-username", self.user.to_owned()),
@@ -24,19 +24,39 @@ impl Client<'_> {
         (answer.status, answer.json())
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(super) async fn get(&self, path: &str) -> Value {
         let (status, body) = self.send("GET", path, None).await;
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
-    /// Makes a link and follows it, consenting as the user; the connected account's id.
-    async fn connect(&self, config: &str) -> String {
+    /// Makes an auth config at the sandbox of this scheme; its id.
+    pub(super) async fn config(&self, sandbox: &Sandbox, scheme: &str) -> String {
+        let mut credentials = json!({"base_url": sandbox.url});
+        if scheme == "OAUTH2" {
+            credentials["client_id"] = "sandbox-client".into();
+            credentials["client_secret"] = "sandbox-secret".into();
+        }
+        let config = json!({"toolkit": {"slug": "sandbox"}, "authConfig": {
+            "type": "use_custom_auth", "authScheme": scheme, "credentials": credentials}});
+        let (status, made) = self.send("POST", "/auth_configs", Some(config)).await;
+        assert_eq!(status, 200, "{made}");
+        made["data"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Makes a link.
+    pub(super) async fn link(&self, config: &str) -> Value {
         let body = json!({"authConfigId": config, "callbackUrl": Partner::REDIRECT});
         let (status, link) = self
             .send("POST", "/connected_accounts/link", Some(body))
             .await;
         assert_eq!(status, 201, "{link}");
+        link
+    }
+
+    /// Makes a link and follows it, consenting as the user; the connected account's id.
+    pub(super) async fn connect(&self, config: &str) -> String {
+        let link = self.link(config).await;
         let page = link["redirectUrl"].as_str().unwrap();
         let landed = Browser::new().consent(page, self.user).await;
         let told: Vec<_> = landed.query_pairs().into_owned().collect();
@@ -50,7 +70,7 @@ impl Client<'_> {
     }
 }
 
-fn ids(list: &Value) -> Vec<&str> {
+pub(super) fn ids(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().unwrap_or_else(|| panic!("{list}"));
     items
         .iter()
@@ -69,12 +89,7 @@ async fn config_link_browser_lists_execute_refresh_and_delete() {
         partner: &partner,
         user: "ada",
     };
-    let config = json!({"toolkit": {"slug": "sandbox"}, "authConfig": {
-        "type": "use_custom_auth", "authScheme": "OAUTH2", "credentials": {
-            "client_id": "sandbox-client", "client_secret": "sandbox-secret", "base_url": sandbox.url}}});
-    let (status, made) = ada.send("POST", "/auth_configs", Some(config)).await;
-    assert_eq!(status, 200, "{made}");
-    let config = made["data"]["id"].as_str().unwrap();
+    let config = &ada.config(&sandbox, "OAUTH2").await;
     let id = ada.connect(config).await;
     for filter in [
         "",
@@ -192,10 +207,8 @@ async fn what_is_made_on_one_side_is_seen_and_used_on_the_other() {
         user: "cleo",
         ..ada
     };
-    let keys = json!({"toolkit": {"slug": "sandbox"}, "authConfig": {"type": "use_custom_auth",
-        "authScheme": "API_KEY", "credentials": {"base_url": sandbox.url}}});
-    let (_, made) = cleo.send("POST", "/auth_configs", Some(keys)).await;
-    let import = json!({"authConfig": {"id": made["data"]["id"]}, "connection": {"eUID": "cleo",
+    let keys = cleo.config(&sandbox, "API_KEY").await;
+    let import = json!({"authConfig": {"id": keys}, "connection": {"eUID": "cleo",
         "state": {"authScheme": "API_KEY", "val": {"api_key": "sandbox-key-cleo"}}}});
     let (status, imported) = cleo.send("POST", "/connected_accounts", Some(import)).await;
     assert_eq!(

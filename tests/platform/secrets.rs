@@ -30,6 +30,14 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
+    /// These words, and every token of the sandbox.
+    pub(super) fn new(words: Vec<String>) -> Self {
+        Self {
+            words,
+            tokens: Regex::new(r"sbx_(at|rt)_").unwrap(),
+        }
+    }
+
     /// Asserts that none of them stands in a text.
     pub(super) fn are_not_in(&self, text: &str, place: &str) {
         assert!(
@@ -127,10 +135,7 @@ pub(super) async fn live(server: &Server, sandbox: &Sandbox) -> Secrets {
             .cloned(),
     );
     assert!(words.len() >= 8, "{}", words.len());
-    Secrets {
-        words,
-        tokens: Regex::new(r"sbx_(at|rt)_").unwrap(),
-    }
+    Secrets::new(words)
 }
 
 #[tokio::test]

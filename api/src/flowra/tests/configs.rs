@@ -43,6 +43,8 @@ async fn a_config_of_ones_own_shows_its_callback_and_never_its_secret() {
     body["authConfig"]["name"] = "ignored".into();
     body["authConfig"]["credentials"]["scopes"] = "messages.read profile".into();
     body["authConfig"]["restrictToFollowingTools"] = json!(["sandbox_get_profile"]);
+    body["authConfig"]["toolAccessConfig"] =
+        json!({"toolsForConnectedAccountCreation": ["SANDBOX_GET_PROFILE"]});
     let made = acme.client.post(PATH, body).await;
     let shown = made.shown();
     assert!(!shown.contains(SECRET));
@@ -127,6 +129,10 @@ async fn what_does_not_fit_is_refused_by_name() {
             "/authConfig/restrictToFollowingTools",
             json!(["GMAIL_SEND_EMAIL"]),
         ),
+        (
+            "/authConfig/toolAccessConfig",
+            json!({"toolsForConnectedAccountCreation": vec!["X"; 501]}),
+        ),
         ("/authConfig/credentials/client_id", json!(7)),
         ("/authConfig/credentials/client_id", json!("")),
         ("/authConfig/credentials/client_id", json!(null)),
@@ -170,6 +176,7 @@ async fn what_does_not_fit_is_refused_by_name() {
     INVALID_REQUEST authConfig.displayName must be 1 to 255 characters
     INVALID_REQUEST authConfig.proxyConfig is not supported: requests go to the provider's own hosts alone
     INVALID_REQUEST authConfig.restrictToFollowingTools: 'GMAIL_SEND_EMAIL' is no tool of sandbox
+    INVALID_REQUEST authConfig.toolAccessConfig.toolsForConnectedAccountCreation must be at most 500
     INVALID_REQUEST authConfig.credentials.client_id must be a text
     INVALID_REQUEST authConfig.credentials.client_id must be 1 to 4096 characters
     INVALID_REQUEST authConfig.credentials.client_id: is required

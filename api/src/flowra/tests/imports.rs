@@ -23,6 +23,8 @@ fn import(config: &str, scheme: &str, user: &str, val: &Value) -> Value {
 async fn keys_and_passwords_are_tried_sealed_and_used() {
     let walk = Walk::new().await;
     let client = &walk.partner.client;
+    let given_out = seeded(&walk);
+    let owner = given_out.user.as_str();
     for (scheme, user, val) in [
         (
             "API_KEY",
@@ -34,12 +36,20 @@ async fn keys_and_passwords_are_tried_sealed_and_used() {
             "bob",
             json!({"username": "bob", "password": "sandbox-password"}),
         ),
+        (
+            "BEARER_TOKEN",
+            owner,
+            json!({"bearer_token": given_out.access_token}),
+        ),
     ] {
         let config = config_of(&walk, scheme).await;
         let made = client.post(PATH, import(&config, scheme, user, &val)).await;
         assert_eq!(made.status, 201, "{}", made.shown());
         let text = made.shown();
-        assert!(!text.contains("sandbox-"), "{text}");
+        assert!(
+            !text.contains("sandbox-") && !text.contains("sbx_at"),
+            "{text}"
+        );
         assert_eq!(made.json()["status"], "ACTIVE");
         let run = acting(&walk, user)
             .post("/api/v1/tools/execute/SANDBOX_GET_PROFILE", json!({}))
@@ -92,6 +102,47 @@ async fn keys_and_passwords_are_tried_sealed_and_used() {
     ");
     // Refused credentials leave nothing behind.
     assert_eq!(client.get(PATH).await.json()["totalItems"], 0);
+}
+
+#[tokio::test]
+async fn imports_take_what_clients_send_beside_credentials() {
+    let walk = Walk::new().await;
+    let client = &walk.partner.client;
+    let config = config_of(&walk, "API_KEY").await;
+    let mut body = import(
+        &config,
+        "API_KEY",
+        "ada",
+        &json!({"api_key": "sandbox-key-ada", "status": "ACTIVE"}),
+    );
+    body["validateCredentials"] = true.into();
+    body["connection"]["callbackUrl"] = "https://app.example.com/connected".into();
+    let made = client.post(PATH, body.clone()).await;
+    assert_eq!(made.status, 201, "{}", made.shown());
+    let id = made.json()["id"].clone();
+    assert_eq!(
+        made.json()["deprecated"],
+        json!({"uuid": id, "authConfigUuid": config})
+    );
+    assert_eq!(
+        (
+            &made.json()["redirectUrl"],
+            &made.json()["connectionData"]["val"]
+        ),
+        (&json!(""), &json!({"api_key": "REDACTED"}))
+    );
+    // The same account at the provider keeps its id.
+    body["connectedAccountId"] = id.clone();
+    let again = client.post(PATH, body.clone()).await;
+    assert_eq!((again.status.as_u16(), &again.json()["id"]), (201, &id));
+    assert_eq!(client.get(PATH).await.json()["totalItems"], 1);
+    body["connectedAccountId"] = "019aa000-0000-7000-8000-000000000000".into();
+    assert_eq!(client.post(PATH, body.clone()).await.code(), "NOT_FOUND");
+    body["consentLinkToken"] = "oauth:consent:v1:x".into();
+    assert_eq!(
+        client.post(PATH, body).await.said(),
+        "INVALID_REQUEST consentLinkToken: is not needed here: the page of a link finishes the connection by itself"
+    );
 }
 
 /// A grant that the sandbox gave out to somebody else.

@@ -65,6 +65,10 @@ async fn toolkits_are_services_by_every_parameter() {
         ),
         ("slugs=gmail,sandbox&limit=1&page=2", "sandbox of 2"),
         ("slugs=gmail,sandbox&offset=1", "sandbox of 2"),
+        (
+            "slugs=gmail,sandbox&cursor=eyJwYWdlIjoyLCJsaW1pdCI6MX0=",
+            "sandbox of 2",
+        ),
         ("category=crm", " of 0"),
         ("requiresAuth=false", " of 0"),
         (
@@ -125,6 +129,19 @@ async fn tools_are_endpoints_by_every_parameter() {
         (
             "toolkitSlug=sandbox&page=2&limit=3",
             "SANDBOX_SEND_MESSAGE of 4",
+        ),
+        (
+            "toolkitSlug=sandbox&offset=3&fields=slug",
+            "SANDBOX_SEND_MESSAGE of 4",
+        ),
+        // {"page":2,"limit":3}
+        (
+            "toolkitSlug=sandbox&cursor=eyJwYWdlIjoyLCJsaW1pdCI6M30=",
+            "SANDBOX_SEND_MESSAGE of 4",
+        ),
+        (
+            "toolkitSlug=sandbox&search=profile",
+            "SANDBOX_GET_PROFILE of 1",
         ),
         ("toolkitSlug=sandbox&category=crm", " of 0"),
         (
@@ -229,6 +246,8 @@ async fn five_calls_are_shown(walk: &Walk, id: &str) {
         ("type=tool", 5),
         ("type=ai_model", 0),
         ("workflowId=x", 0),
+        ("executionId=x", 0),
+        ("threadId=x", 0),
         ("projectId=x", 5),
         ("from=2026-11-22", 0),
         ("to=2026-11-22", 5),
