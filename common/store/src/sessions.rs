@@ -96,6 +96,8 @@ pub struct TakeCode {
     pub params: JsonMap,
     /// What follows.
     pub then: AfterCode,
+    /// When the session ends by itself from now on: no later than its code does.
+    pub expires_at: Timestamp,
     /// Now.
     pub now: Timestamp,
 }
@@ -199,8 +201,8 @@ impl Store {
         let mut tx = self.engine.begin().await?;
         let changed = Sql::new(
             "UPDATE connect_sessions SET status = $1, code = $2, completion_hash = $3, \
-             updated_at = $4, params = $8 WHERE partner_id = $5 AND id = $6 AND status = 'authorizing' \
-             AND state_hash = $7 AND expires_at > $4",
+             updated_at = $4, params = $8, expires_at = $9 WHERE partner_id = $5 AND id = $6 \
+             AND status = 'authorizing' AND state_hash = $7 AND expires_at > $4",
         )
         .bind(&status)
         .bind(&Some(take.code.clone()))
@@ -210,6 +212,7 @@ impl Store {
         .bind(&take.session_id)
         .bind(&take.state_hash)
         .bind(&take.params)
+        .bind(&take.expires_at)
         .run(&mut *tx)
         .await?;
         if changed == 0 {

@@ -31,6 +31,8 @@ use crate::{
 
 /// The code could not be turned into a connection.
 const EXCHANGE_FAILED: &str = "token_exchange_failed";
+/// The code was too old to be sent; the user begins again.
+const EXPIRED: &str = "session_expired";
 /// The provider could not be reached, or asked for time.
 const UNAVAILABLE: &str = "provider_unavailable";
 
@@ -165,6 +167,13 @@ impl Exchange<'_> {
     async fn exchange(&self, client: &OauthClient) -> Result<TokenSet, Failed> {
         let (ctx, session) = (&self.worker.ctx, &self.session);
         let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
+        // Where the entry says how long a code works, the session ends with its code.
+        if spec.token.code_ttl_s.is_some() && session.expires_at <= ctx.now() {
+            return Err(Failed {
+                code: EXPIRED,
+                error: "the code's life was over before it could be sent".into(),
+            });
+        }
         let code = self.open("code", session.code.as_deref()).await?;
         let verifier = self.open("verifier", session.verifier.as_deref()).await?;
         let redirect_uri = format!(

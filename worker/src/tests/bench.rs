@@ -93,6 +93,13 @@ fn shared_fate() -> String {
         )
 }
 
+/// A variant of [`ENTRY`] whose codes work for half a minute.
+fn hasty() -> String {
+    ENTRY
+        .replace("slug = \"bench\"", "slug = \"hasty\"")
+        .replace("/oauth/token\"\n", "/oauth/token\"\ncode_ttl_s = 30\n")
+}
+
 /// A variant of [`ENTRY`] without a way to revoke.
 fn irrevocable() -> String {
     let revoke = "[oauth.revoke]\nurl = \"{app.base_url}/oauth/revoke\"\n";
@@ -133,6 +140,7 @@ impl Bench {
         std::fs::write(catalog.join("bench.toml"), ENTRY).unwrap();
         std::fs::write(catalog.join("shared.toml"), shared_fate()).unwrap();
         std::fs::write(catalog.join("irrevocable.toml"), irrevocable()).unwrap();
+        std::fs::write(catalog.join("hasty.toml"), hasty()).unwrap();
         let flags = [
             ("data_dir", dir.path().display().to_string()),
             ("catalog_dir", catalog.display().to_string()),

@@ -91,6 +91,31 @@ async fn a_lost_answer_fails_the_session_and_nothing_is_sent_again() {
     assert_eq!(bench.sandbox.count(Counter::TokenRequests), 1);
 }
 
+/// The job waited for longer than the code works: the provider would refuse it, so it is not sent.
+#[tokio::test]
+async fn a_code_that_is_too_old_is_not_sent() {
+    let cases = [
+        ("hasty", "session_expired", 0),
+        ("bench", "token_exchange_failed", 1),
+    ];
+    for (provider, code, requests) in cases {
+        let code = Some(code);
+        let bench = Bench::at(provider).await;
+        let session = bench.session(bench.account, "alice").await;
+        bench.clock.advance(bench.ctx().config.connect.session);
+        let job = bench.exchange_job(&session).await;
+        bench.run(&job).await;
+        assert_eq!(
+            bench.exchange_answer(&job).await.as_deref(),
+            code,
+            "{provider}"
+        );
+        let ended = bench.session_now(&session).await;
+        assert_eq!(ended.error.as_deref(), code, "{provider}");
+        assert_eq!(bench.sandbox.count(Counter::TokenRequests), requests);
+    }
+}
+
 /// The process dies after the code was marked as sent: whoever comes next does not know whether it was.
 #[tokio::test]
 async fn a_code_that_was_marked_is_not_sent_by_the_next_attempt() {

@@ -5,7 +5,7 @@
 //! another's, `reliability.md` A2); it was not used and is not expired; the browser is the one that was sent
 //! (A1); the issuer is the one that was asked. An unknown state shows a page and redirects nowhere.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode, Uri};
@@ -75,8 +75,8 @@ pub(crate) async fn callback(
     if session.expires_at <= api.ctx.now() {
         return end(&api, &session, landing::EXPIRED).await;
     }
-    let params = match examine(&api, &session, &mut brought, &pairs).await? {
-        Ok(params) => params,
+    let examined = match examine(&api, &session, &mut brought, &pairs).await? {
+        Ok(examined) => examined,
         Err(code) => return end(&api, &session, code).await,
     };
     let Some(code) = brought.code else {
@@ -85,7 +85,7 @@ pub(crate) async fn callback(
     let taken = Taken {
         state_hash,
         code,
-        params,
+        examined,
     };
     take(&api, &session, taken, &binding, id).await
 }
@@ -135,14 +135,21 @@ impl Brought {
     }
 }
 
-/// Examines the provider's answer: the session's parameters with what the callback brought, or, where it is no
-/// consent, the code of the redirect.
+/// What a genuine consent tells beside its code.
+struct Examined {
+    /// The session's parameters, with what the callback brought.
+    params: JsonMap,
+    /// For how long the code works, where the entry says.
+    code_life: Option<Duration>,
+}
+
+/// Examines the provider's answer: what it tells, or, where it is no consent, the code of the redirect.
 async fn examine(
     api: &Api,
     session: &SessionRow,
     brought: &mut Brought,
     pairs: &[(String, String)],
-) -> Result<std::result::Result<JsonMap, &'static str>> {
+) -> Result<std::result::Result<Examined, &'static str>> {
     let (partner, id) = (session.partner_id, session.auth_config_id);
     let config = api.ctx.store.get_usable_auth_config(partner, id).await?;
     let provider = api.ctx.catalog.get(&session.provider);
@@ -187,7 +194,8 @@ async fn examine(
             return Ok(Err("callback_mismatch"));
         }
     }
-    Ok(Ok(params))
+    let code_life = spec.token.code_ttl_s.map(Duration::from_secs);
+    Ok(Ok(Examined { params, code_life }))
 }
 
 /// Whether a callback is signed with the client's secret, as some providers do.
@@ -214,7 +222,7 @@ async fn is_genuine(
 struct Taken {
     state_hash: [u8; 32],
     code: SecretString,
-    params: JsonMap,
+    examined: Examined,
 }
 
 /// The code that partners see for a provider's: RFC 6749 §4.1.2.1, and how some providers say "no".
@@ -257,14 +265,17 @@ async fn take(
         Confirmation::None => AfterCode::Exchange(Box::new(job.clone())),
         Confirmation::Partner => AfterCode::AwaitConfirmation(digest(completion.expose_secret())),
     };
+    let now = api.ctx.now();
+    let code_ends = taken.examined.code_life.map(|life| now + life);
     let take = TakeCode {
         partner_id: session.partner_id,
         session_id: session.id,
         state_hash: taken.state_hash,
         code: sealed,
-        params: taken.params,
+        params: taken.examined.params,
         then,
-        now: api.ctx.now(),
+        expires_at: code_ends.map_or(session.expires_at, |end| end.min(session.expires_at)),
+        now,
     };
     if !api.ctx.store.take_code(&take).await? {
         return Err(used(Some(binding)));

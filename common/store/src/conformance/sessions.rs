@@ -31,6 +31,7 @@ fn take(t: &Fixture, session: &SessionRow, state: u8, then: AfterCode) -> TakeCo
         code: vec![7; 30],
         params: session.params.clone(),
         then,
+        expires_at: session.expires_at,
         now: t.now(),
     }
 }
@@ -92,7 +93,10 @@ async fn a_state_works_once(t: &Fixture) {
             .unwrap()
             .is_none()
     );
-    let good = take(t, &session, 3, AfterCode::Exchange(job.clone()));
+    let good = TakeCode {
+        expires_at: session.created_at + secs(60),
+        ..take(t, &session, 3, AfterCode::Exchange(job.clone()))
+    };
     assert!(t.store.take_code(&good).await.unwrap());
     assert!(!t.store.take_code(&good).await.unwrap());
     assert_eq!(
@@ -108,6 +112,7 @@ async fn a_state_works_once(t: &Fixture) {
         (row.status, row.code),
         (SessionStatus::Exchanging, Some(vec![7; 30]))
     );
+    assert_eq!(row.expires_at, session.created_at + secs(60));
     assert!(
         !t.store
             .begin_authorizing(&begin(t, &session, 4))

@@ -88,6 +88,7 @@ async fn another_partners_sessions_are_none(t: &Fixture) {
         code: vec![1],
         params: session.params.clone(),
         then: AfterCode::Exchange(Box::new(t.job(yours))),
+        expires_at: session.expires_at,
         now,
     };
     assert!(!s.take_code(&take).await.unwrap());

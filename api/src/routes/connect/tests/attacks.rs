@@ -232,6 +232,42 @@ async fn a_partners_backend_confirms_who_came_back() {
     "#);
 }
 
+/// A provider's code may live for less than a session: the partner's backend has as long as the code.
+#[tokio::test]
+async fn a_session_ends_with_its_code() {
+    let entries = tempfile::tempdir().unwrap();
+    let entry = "extends = \"sandbox\"\n[oauth.token]\ncode_ttl_s = 30\n";
+    std::fs::write(entries.path().join("sandbox.toml"), entry).unwrap();
+    let walk = Walk::with(&[("catalog_dir", entries.path().to_str().unwrap())]).await;
+    let settings = json!({"confirmation": "partner"});
+    walk.partner
+        .client
+        .patch("/api/v1/partner", settings)
+        .await
+        .data();
+    let account = walk.partner.account("user-1").await;
+    for (waited, code) in [(29, ""), (30, "SESSION_EXPIRED")] {
+        let link = walk.link(&account).await;
+        let landed = walk.browser().connect(&link, "user-1").await;
+        let seen = walk.partner.client.get(&link.status).await.data();
+        let life = ["created_at", "expires_at"].map(|name| {
+            let at = seen[name].as_str().unwrap();
+            latchkey_domain::Timestamp::parse(at).unwrap()
+        });
+        assert_eq!(life[0].until(life[1]), Duration::from_secs(30));
+        walk.api.advance(Duration::from_secs(waited));
+        let path = format!("/api/v1/connect-sessions/{}/complete", link.session);
+        let body = json!({"completion_code": landed["completion_code"], "external_id": "user-1"});
+        let answer = walk.partner.client.post(&path, body).await;
+        if code.is_empty() {
+            assert_eq!(answer.data()["status"], "completed");
+        } else {
+            assert_eq!(answer.code(), code);
+        }
+    }
+    assert_eq!(walk.count(Counter::TokenRequests), 1);
+}
+
 #[tokio::test]
 async fn a_confirmation_comes_in_time_or_not_at_all() {
     let walk = Walk::new().await;
