@@ -51,8 +51,10 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
 
 fn text(shown: &Value) -> String {
     let word = |name: &str| shown[name].as_str().unwrap_or("–").to_owned();
+    let warning = shown["warning"].as_str();
+    let warning = warning.map_or_else(String::new, |text| format!("Warning: {text}\n"));
     let head = format!(
-        "{}\n\n{} of {} at {}, {} since {}\n",
+        "{}\n{warning}\n{} of {} at {}, {} since {}\n",
         word("explanation"),
         word("id"),
         word("account_label"),
@@ -84,4 +86,20 @@ fn text(shown: &Value) -> String {
     ];
     let heading = ["ENDED", "FROM", "TO", "OUTCOME", "MS", "FAILURE"];
     text + "\n" + &output::table(&heading, &rows(&refreshes, &columns))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_warning_stands_behind_the_explanation() {
+        let mut shown =
+            json!({"explanation": "Active.", "id": "1", "provider": "acme", "status": "active"});
+        assert!(text(&shown).starts_with("Active.\n\n1 of – at acme"));
+        shown["warning"] = "too many".into();
+        assert!(text(&shown).starts_with("Active.\nWarning: too many\n\n1 of"));
+    }
 }

@@ -199,10 +199,10 @@ impl Store {
             .await
     }
 
-    /// Whether another living connection holds a grant of the same provider account under the same OAuth
+    /// How many other living connections hold a grant of the same provider account under the same OAuth
     /// client. Of all partners, because a shared client's grants at one account die together. Where the
     /// provider does not say who connected, only the same end user's connections can be told to be siblings.
-    pub async fn has_living_sibling(&self, of: &ConnectionRow) -> Result<bool> {
+    pub async fn living_siblings(&self, of: &ConnectionRow) -> Result<u64> {
         let others: i64 = Sql::new(
             "SELECT COUNT(*) FROM connections WHERE auth_config_id = $1 AND identity = $2 \
              AND id <> $3 AND revoked_at IS NULL \
@@ -215,7 +215,8 @@ impl Store {
         .bind(&of.account_id)
         .scalar(&self.engine.read)
         .await?;
-        Ok(others > 0)
+        // A count is never negative.
+        Ok(u64::try_from(others).unwrap_or_default())
     }
 
     /// Sets service switches (those named; others stay) and returns the connection.

@@ -249,8 +249,8 @@ impl<'a> Revocation<'a> {
             .as_ref()
             .is_some_and(|revoke| revoke.blast_radius.reaches_siblings());
         if reaches_siblings && let Some(connection) = &connection {
-            let shared = ctx.store.has_living_sibling(connection).await;
-            if shared.map_err(|e| internal(&e))? {
+            let siblings = ctx.store.living_siblings(connection).await;
+            if siblings.map_err(|e| internal(&e))? > 0 {
                 return Ok(SHARED.into());
             }
         }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::Args;
+use latchkey_oauth::spec::Evicts;
 use latchkey_providers::{Param, Provider};
 use serde_json::{Value, json};
 
@@ -66,8 +67,28 @@ fn object(provider: &Provider) -> Value {
         "app_params": params(&provider.app_params),
         "connection_params": params(&provider.connection_params),
         "base_scopes": provider.base_scopes,
+        "good_to_know": limits(provider),
         "services": services.collect::<Vec<_>>(),
     })
+}
+
+/// What a user or an operator meets sooner or later: how long a code waits, how many grants live side by side.
+fn limits(provider: &Provider) -> Vec<String> {
+    let mut told = Vec::new();
+    if let Some(life) = provider.oauth.token.code_ttl_s {
+        told.push(format!("a consent must be confirmed within {life} s"));
+    }
+    if let Some(most) = provider.oauth.lifetimes.max_live_grants {
+        let gone = match most.evicts {
+            Evicts::Oldest => "the oldest",
+            Evicts::Any => "one of them",
+        };
+        let count = most.count;
+        told.push(format!(
+            "one user's grants beyond {count} end {gone}, without a word"
+        ));
+    }
+    told
 }
 
 fn text(provider: &Provider, paint: Paint) -> String {
@@ -91,6 +112,7 @@ fn text(provider: &Provider, paint: Paint) -> String {
         provider.verified_at.as_deref().unwrap_or_default(),
     );
     line("unsure", &provider.unsure.join(", "));
+    line("good to know", &limits(provider).join("; "));
     for (name, params) in [
         ("an app needs", &provider.app_params),
         ("users give", &provider.connection_params),
@@ -135,6 +157,16 @@ mod tests {
         ] {
             assert!(shown.contains(part), "no '{part}' in {shown}");
         }
+        let x = object(catalog.get("twitter").unwrap());
+        assert_eq!(
+            x["good_to_know"],
+            json!(["a consent must be confirmed within 30 s"])
+        );
+        let shown = text(catalog.get("github").unwrap(), Paint::plain());
+        assert!(
+            shown.contains("one user's grants beyond 10 end one of them"),
+            "{shown}"
+        );
         let shopify = object(catalog.get("shopify").unwrap());
         assert_eq!(shopify["connection_params"][0]["required"], true);
         assert_eq!(

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use latchkey_domain::{ConnectionId, Timestamp, states::ConnectionStatus};
-use latchkey_store::{Connection, RefreshRow};
+use latchkey_oauth::spec::Evicts;
+use latchkey_store::{Connection, ConnectionRow, RefreshRow};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -44,6 +45,9 @@ pub(crate) struct OperatorConnection {
     since: Time,
     /// All of it in one sentence.
     explanation: String,
+    /// What may end it although all is well with it: more grants of one user than the provider lets an application
+    /// hold.
+    warning: Option<String>,
     /// The grant.
     grant_id: String,
     /// The generation it holds: grows by one with each refresh.
@@ -86,7 +90,12 @@ pub(crate) struct Refresh {
 }
 
 impl OperatorConnection {
-    fn of(connection: Connection, refreshes: Vec<RefreshRow>, now: Timestamp) -> Self {
+    fn of(
+        connection: Connection,
+        refreshes: Vec<RefreshRow>,
+        warning: Option<String>,
+        now: Timestamp,
+    ) -> Self {
         let outlook = connection.outlook(now);
         let Connection { row, grant } = connection;
         Self {
@@ -100,6 +109,7 @@ impl OperatorConnection {
             reason: outlook.reason,
             since: Time(outlook.since),
             explanation: outlook.sentence,
+            warning,
             grant_id: grant.id.to_string(),
             version: grant.version,
             in_doubt: grant.in_doubt,
@@ -148,9 +158,40 @@ pub(crate) async fn get_connection(
     let found = store.get_connection(partner.id, wanted).await?;
     let found = found.ok_or_else(|| ApiError::not_found("connection"))?;
     let refreshes = store.refresh_history(found.grant.key(), REFRESHES).await?;
+    let warning = crowding(&api, &found.row).await?;
     Ok(Reply(OperatorConnection::of(
         found,
         refreshes,
+        warning,
         api.ctx.now(),
+    )))
+}
+
+/// Says so where the provider lets an application hold no more grants of this user than there are connections.
+async fn crowding(api: &Api, row: &ConnectionRow) -> Result<Option<String>> {
+    let store = &api.ctx.store;
+    let config = store
+        .get_usable_auth_config(row.partner_id, row.auth_config_id)
+        .await?;
+    let entry = api.ctx.catalog.get(&row.provider).zip(config);
+    let most = entry.and_then(|(entry, config)| {
+        let most = entry.spec(&config.params).lifetimes.max_live_grants?;
+        Some((entry.display_name.as_str(), most))
+    });
+    let Some((name, most)) = most.filter(|_| row.revoked_at.is_none()) else {
+        return Ok(None);
+    };
+    let connections = store.living_siblings(row).await? + 1;
+    if connections < most.count as u64 {
+        return Ok(None);
+    }
+    let gone = match most.evicts {
+        Evicts::Oldest => "the oldest",
+        Evicts::Any => "one of them",
+    };
+    Ok(Some(format!(
+        "{name} lets an application hold {} grants of one user, and there are {connections} connections of this user: \
+         each consent beyond that ends {gone}.",
+        most.count
     )))
 }
