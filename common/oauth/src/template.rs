@@ -58,7 +58,8 @@ pub enum Source {
 }
 
 impl Source {
-    fn word(self) -> &'static str {
+    /// The word before the dot.
+    pub fn word(self) -> &'static str {
         match self {
             Self::App => "app",
             Self::Connection => "connection",

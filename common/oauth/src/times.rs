@@ -19,6 +19,9 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 /// error of unit.
 const LIFE_CAP_S: f64 = 10.0 * 365.25 * 86_400.0;
 
+/// Most words of a sentence in which a time is looked for.
+const SENTENCE_WORDS: usize = 100;
+
 /// When `Retry-After` says to come back, at most [`RETRY_AFTER_CAP`] from now. `None` without the header or
 /// with one that is neither seconds (decimals allowed) nor an HTTP date.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
@@ -52,11 +55,12 @@ impl TimeUnit {
         }
     }
 
-    /// Reads a time from a text, such as a header.
+    /// Reads a time from a text, such as a header. An RFC 3339 time may stand among other words.
     pub fn read_text(self, text: &str, now: Timestamp) -> Option<Timestamp> {
         let text = text.trim();
         if self == Self::Iso8601 {
-            return Timestamp::parse(text).ok();
+            let whole = Timestamp::parse(text).ok();
+            return whole.or_else(|| instant_among(text));
         }
         self.read_number(text.parse().ok()?, now)
     }
@@ -71,6 +75,15 @@ impl TimeUnit {
             Self::Iso8601 => None,
         }
     }
+}
+
+/// The first RFC 3339 time among the words of a sentence ("Retry after 2026-11-22T07:00:00.000Z.").
+fn instant_among(text: &str) -> Option<Timestamp> {
+    let words = text.split_whitespace().take(SENTENCE_WORDS);
+    let bare = words.map(|word| word.trim_matches(|c: char| !c.is_ascii_alphanumeric()));
+    // A day and a time: nothing shorter is tried.
+    let mut dated = bare.filter(|word| (20..=40).contains(&word.len()));
+    dated.find_map(|word| Timestamp::parse(word).ok())
 }
 
 /// A span since the epoch, up to the year 9999.
@@ -121,6 +134,15 @@ mod tests {
             (TimeUnit::Iso8601, Value::from("2027-01-15T08:01:00Z")),
         ] {
             assert_eq!(unit.read(&value, NOW), Some(at), "{unit:?} {value}");
+        }
+        for (text, found) in [
+            ("Too often. Retry after 2027-01-15T08:01:00.000Z", true),
+            ("(until 2027-01-15T08:01:00+00:00).", true),
+            ("Retry after 2027-01-15", false),
+            ("Retry later", false),
+        ] {
+            let read = TimeUnit::Iso8601.read(&Value::from(text), NOW);
+            assert_eq!(read, found.then_some(at), "{text}");
         }
         assert_eq!(TimeUnit::DeltaS.read(&Value::Null, NOW), None);
         assert_eq!(TimeUnit::Iso8601.read(&Value::from(5), NOW), None);

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -298,14 +299,16 @@ fn read_entry(
         let line = error.span().map_or(1, |span| line_of(text, span.start));
         at(line, error.message().to_owned())
     };
+    let in_whole = |error: toml::de::Error| {
+        // The whole has no lines; the error names its keys, and what this file says of them has.
+        let line = place_of(&error).line(text);
+        at(line, one_line(&error))
+    };
     let merged = extended(text, parent).map_err(unreadable)?;
     let inherits = merged.is_some();
     let mut provider: Provider = match merged {
         None => toml::from_str(text).map_err(unreadable)?,
-        Some(Ok(whole)) => whole.try_into().map_err(|error: toml::de::Error| {
-            // The merged document has no lines; the message names the field.
-            at(1, error.message().to_owned())
-        })?,
+        Some(Ok(whole)) => whole.try_into().map_err(in_whole)?,
         Some(Err(unknown)) => {
             let line = Place::default().key("extends").line(text);
             return Err(at(line, format!("extends: there is no entry '{unknown}'")));
@@ -335,6 +338,31 @@ fn read_entry(
         text: text.to_owned(),
         provider,
     })
+}
+
+/// The keys that lead to what an error is about, as its text names them; with a field that is not known, to that field.
+fn place_of(error: &toml::de::Error) -> Place {
+    let text = error.to_string();
+    let keys = text.lines().find_map(|line| {
+        let keys = line.strip_prefix("in `")?;
+        keys.strip_suffix('`')
+    });
+    let place = Place::default();
+    let place = keys.map_or(place.clone(), |keys| {
+        keys.split('.').fold(place, |place, key| place.key(key))
+    });
+    let unknown = error.message().strip_prefix("unknown field `");
+    match unknown.and_then(|rest| rest.split('`').next()) {
+        Some(field) => place.key(field),
+        None => place,
+    }
+}
+
+/// The error's text with the keys that it names, in one line.
+fn one_line(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    lines.join(" ").trim().to_owned()
 }
 
 /// The document with everything that it does not say taken from the entry that it `extends`; `Some(Err)` names
@@ -390,12 +418,21 @@ fn read_file(path: &Path) -> Result<String, CatalogError> {
         path: path.to_owned(),
         source,
     };
-    let size = fs::metadata(path).map_err(unreadable)?.len();
-    if size > FILE_BYTES {
+    // Before it is opened: a pipe would wait for its writer, and a device has neither size nor end.
+    let about = fs::metadata(path).map_err(unreadable)?;
+    if !about.is_file() {
+        return Err(unreadable(io::Error::other("it is no file")));
+    }
+    if about.len() > FILE_BYTES {
         let error = io::Error::other(format!("it is larger than {FILE_BYTES} bytes"));
         return Err(unreadable(error));
     }
-    fs::read_to_string(path).map_err(unreadable)
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let mut text = String::new();
+    // It may grow meanwhile.
+    let mut file = file.take(FILE_BYTES);
+    file.read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
 }
 
 /// Matches a request's path, encoded, against a template. Gives the number of literal segments and the

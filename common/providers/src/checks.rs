@@ -17,6 +17,7 @@ use crate::{
     catalog::CatalogError,
     entry::{Param, Provider, Service},
     lines::Place,
+    pattern,
     permission::{APP_KIND, is_scope},
     rate::LimitedWhen,
 };
@@ -52,6 +53,10 @@ const RESERVED: &[&str] = &[
     "webhooks",
     "workflows",
 ];
+
+/// Most items of what is compared with each other, or compiled: parameters that are asked for, values that a callback
+/// brings, parameters of one endpoint, unsure fields. The most that an entry of ours has is a fifth of this.
+const MOST: usize = 100;
 
 /// What is wrong, and where.
 #[derive(Debug)]
@@ -89,9 +94,15 @@ fn ensure(holds: bool, place: &Place, message: impl Into<String>) -> Checked {
     }
 }
 
+/// Fails unless there are few enough.
+fn few(count: usize, place: &Place) -> Checked {
+    ensure(count <= MOST, place, format!("holds more than {MOST}"))
+}
+
 /// Checks one file.
 pub(crate) fn check(provider: &Provider) -> Checked {
     let root = Place::default();
+    few(provider.unsure.len(), &root.key("unsure"))?;
     check_name(&provider.slug, &root.key("slug"))?;
     ensure(
         !provider.display_name.trim().is_empty(),
@@ -187,6 +198,7 @@ fn check_name(slug: &str, place: &Place) -> Checked {
 }
 
 fn check_params(params: &[Param], place: &Place) -> Checked {
+    few(params.len(), place)?;
     let mut names = BTreeSet::new();
     for (index, param) in params.iter().enumerate() {
         let place = place.at(index);
@@ -357,7 +369,7 @@ fn check_rate(provider: &Provider, place: &Place) -> Checked {
             &place.key("name"),
             "is not a header's name",
         )?;
-        let groups = regex::Regex::new(&usage.regex).map(|regex| regex.captures_len());
+        let groups = pattern::part(&usage.regex).map(|regex| regex.captures_len());
         let both = groups.is_ok_and(|groups| groups == 3);
         ensure(
             both,
@@ -405,8 +417,10 @@ fn check_answer_rules(rules: &[LimitedWhen], counted: bool, place: &Place) -> Ch
     for (index, rule) in rules.iter().enumerate() {
         let place = place.at(index);
         let texts = !rule.equals.is_empty() || rule.contains.is_some();
+        // These statuses have many reasons.
+        let ambiguous = matches!(rule.http, 200..=299 | 400..=404);
         ensure(
-            texts || rule.remaining_zero,
+            texts || rule.remaining_zero || !ambiguous,
             &place,
             "needs remaining_zero, equals or contains",
         )?;
@@ -415,7 +429,13 @@ fn check_answer_rules(rules: &[LimitedWhen], counted: bool, place: &Place) -> Ch
             &place.key("remaining_zero"),
             "needs remaining_header",
         )?;
-        if texts {
+        if let Some(header) = &rule.header {
+            let place = place.key("header");
+            let valid = HeaderName::try_from(header).is_ok();
+            ensure(valid, &place, "is not a header's name")?;
+            ensure(texts, &place, "needs equals or contains")?;
+            ensure(rule.path.is_empty(), &place, "goes without path")?;
+        } else if texts {
             check_pointer(&rule.path, &place.key("path"))?;
         }
     }

@@ -39,6 +39,8 @@ pub struct PlannedCall {
     pub target: Target,
     /// The content type of the body, if there is one.
     pub content_type: Option<String>,
+    /// Headers that this endpoint always sends.
+    pub headers: Vec<(String, String)>,
     /// The body, empty if there is none.
     pub body: Bytes,
 }
@@ -112,12 +114,17 @@ impl EndpointMatch<'_> {
             None => Target::raw(&path, Some(&query)).map_err(BuildError::Target)?,
         };
         let body = provider_body(endpoint, &values, body)?;
-        let method = endpoint.request.method.as_ref();
+        let request = &endpoint.request;
+        let method = request.method.as_ref();
+        let headers = request.headers.iter();
         Ok(PlannedCall {
             // Checked when the file is read.
             method: method.map_or_else(|| endpoint.method(), |m| m.parse().unwrap_or_default()),
             target,
             content_type: body.as_ref().map(|_| "application/json".to_owned()),
+            headers: headers
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             body: body.map(Bytes::from).unwrap_or_default(),
         })
     }
@@ -200,12 +207,18 @@ fn provider_path(endpoint: &Endpoint, values: &Values<'_>) -> Result<String, Bui
 
 /// The provider's query: what is always sent, then the parameters by their public names.
 fn provider_query(endpoint: &Endpoint, values: &Values<'_>) -> String {
-    let fixed = endpoint.request.query.iter();
-    let mut pairs: Vec<(&str, &str)> = fixed
-        .map(|(name, value)| (name.as_str(), value.as_str()))
+    let always = endpoint.request.query.iter();
+    let mut pairs: Vec<(&str, &str)> = always
+        .filter_map(|(sent, value)| {
+            let value = match template::hole(value) {
+                Some(name) => values.get(name)?.first().copied()?,
+                None => value.as_str(),
+            };
+            Some((sent.as_str(), value))
+        })
         .collect();
     for (name, param) in params_in(endpoint, ParamPlace::Query) {
-        if !endpoint.fills_path(name) && !endpoint.fills_body(name) {
+        if !endpoint.fills_path(name) && !endpoint.fills_body(name) && !endpoint.fills_query(name) {
             let sent = param.to.as_deref().unwrap_or(name);
             pairs.extend(
                 values
@@ -316,6 +329,12 @@ impl Endpoint {
     pub(crate) fn fills_body(&self, name: &str) -> bool {
         let template = self.request.body.as_ref();
         template.is_some_and(|template| template::holds(&template.0, name))
+    }
+
+    /// Whether a parameter stands in the provider's query under a name of its own.
+    pub(crate) fn fills_query(&self, name: &str) -> bool {
+        let mut values = self.request.query.values();
+        values.any(|value| template::hole(value) == Some(name))
     }
 
     /// Whether a parameter is a segment of the provider's path.

@@ -252,9 +252,13 @@ pub struct ProviderRequest {
     pub method: Option<String>,
     /// Its path below the service's base address, with `{name}` of parameters.
     pub path: String,
-    /// Query parameters always sent.
+    /// Query parameters always sent; a value that is `{name}` and nothing else is that parameter's, and is left out
+    /// where none was given.
     #[serde(default)]
     pub query: BTreeMap<String, String>,
+    /// Headers always sent, beside the service's.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
     /// The body, with parameters where a text is `{name}` and nothing else. What holds only parameters that
     /// were not given is left out.
     pub body: Option<JsonText>,

@@ -6,7 +6,10 @@ use ::http::Method;
 use latchkey_oauth::{OauthSpec, answer::host_is_below, spec::Callback};
 use serde_json::{Map, Value};
 
-use crate::entry::{Param, Permission, PermissionKind, Provider, Service};
+use crate::{
+    entry::{Param, Permission, PermissionKind, Provider, Service},
+    pattern,
+};
 
 /// The parameter of an auth config that picks one of a provider's kinds of application.
 pub const APP_KIND: &str = "app_kind";
@@ -212,8 +215,7 @@ pub fn captured(
 }
 
 fn fits(pattern: &str, value: &str) -> bool {
-    let whole = regex::Regex::new(&format!(r"\A(?:{pattern})\z"));
-    value.len() <= PARAM_BYTES && whole.is_ok_and(|whole| whole.is_match(value))
+    value.len() <= PARAM_BYTES && pattern::whole(pattern).is_ok_and(|whole| whole.is_match(value))
 }
 
 impl Service {
@@ -297,6 +299,6 @@ impl Param {
     /// The pattern for the whole value.
     pub(crate) fn pattern(&self) -> Option<Result<regex::Regex, regex::Error>> {
         let text = self.regex.as_ref()?;
-        Some(regex::Regex::new(&format!(r"\A(?:{text})\z")))
+        Some(pattern::whole(text))
     }
 }

@@ -9,11 +9,10 @@ use latchkey_oauth::{
     spec::{TimeField, TimeUnit},
     times::{DEFAULT_WAIT, RETRY_AFTER_CAP},
 };
-use regex::Regex;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::entry::Provider;
+use crate::{entry::Provider, pattern};
 
 /// `[rate]` of a catalogue file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -108,7 +107,7 @@ pub enum RateScope {
 }
 
 /// An answer that means "too often". All conditions given must hold.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitedWhen {
     /// The status.
@@ -116,7 +115,9 @@ pub struct LimitedWhen {
     /// `remaining_header` says 0.
     #[serde(default)]
     pub remaining_zero: bool,
-    /// JSON pointer to the text that `equals` and `contains` look at.
+    /// The header that `equals` and `contains` look at, in place of the body.
+    pub header: Option<String>,
+    /// JSON pointer to the text of the body that `equals` and `contains` look at.
     #[serde(default)]
     pub path: String,
     /// The text is one of these.
@@ -189,7 +190,7 @@ impl RateSpec {
     fn usage(&self, headers: &HeaderMap) -> Option<(u64, u64)> {
         let usage = self.usage_header.as_ref()?;
         // The pattern was checked when the file was read; it is short, and the header is read once a call.
-        let found = Regex::new(&usage.regex).ok()?;
+        let found = pattern::part(&usage.regex).ok()?;
         let groups = found.captures(header(headers, &usage.name)?)?;
         let number = |n| groups.get(n)?.as_str().parse::<u64>().ok();
         let (used, limit) = (number(1)?, number(2)?);
@@ -227,7 +228,11 @@ impl RateSpec {
 impl Provider {
     /// The published budgets that calls keep to; none where the figures are `unsure`, which are shown alone.
     pub fn budgets(&self) -> &[Budget] {
-        let unsure = self.unsure.iter().any(|field| field == "rate.budgets");
+        let whole_or_part = ["rate", "rate.budgets"];
+        let unsure = self
+            .unsure
+            .iter()
+            .any(|field| whole_or_part.contains(&&**field));
         if unsure { &[] } else { &self.rate.budgets }
     }
 
@@ -247,15 +252,21 @@ impl LimitedWhen {
     pub fn matches(&self, answer: &HttpAnswer, reading: &RateReading) -> bool {
         answer.status.as_u16() == self.http
             && (!self.remaining_zero || reading.remaining == Some(0))
-            && self.matches_text(&answer.body)
+            && self.matches_text(answer)
     }
 
-    fn matches_text(&self, body: &[u8]) -> bool {
+    fn matches_text(&self, answer: &HttpAnswer) -> bool {
         if self.equals.is_empty() && self.contains.is_none() {
             return true;
         }
-        let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
-        let Some(text) = parsed.pointer(&self.path).and_then(Value::as_str) else {
+        let body: Value;
+        let text = if let Some(name) = &self.header {
+            header(&answer.headers, name)
+        } else {
+            body = serde_json::from_slice(&answer.body).unwrap_or_default();
+            body.pointer(&self.path).and_then(Value::as_str)
+        };
+        let Some(text) = text else {
             return false;
         };
         let holds = |part: &String| text.to_lowercase().contains(&part.to_lowercase());

@@ -16,7 +16,7 @@ use latchkey_oauth::{
     answer::{Asked, parse_tokens},
     authorize_url, parse_identity, read_revocation,
 };
-use latchkey_providers::{Catalog, Provider};
+use latchkey_providers::{Catalog, LimitedWhen, Provider};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -386,7 +386,11 @@ struct LimitedCase {
 fn limits_and_every_rule_of_them() {
     for_every_provider(|provider| {
         let cases: Vec<LimitedCase> = fixture(&provider.slug, "limited.json");
-        let mut used = vec![false; provider.rate.limited_when.len()];
+        let rules = [
+            &provider.rate.limited_when,
+            &provider.rate.not_retryable_when,
+        ];
+        let mut used = rules.map(|rules| vec![false; rules.len()]);
         for case in &cases {
             let answer = answer!(case);
             let reading = provider.rate.read(&answer, NOW);
@@ -394,15 +398,14 @@ fn limits_and_every_rule_of_them() {
                 .limited_until
                 .map(|until| NOW.until(until).as_secs());
             assert_eq!(wait, case.wait_s, "{}: {}", provider.slug, case.about);
-            let rules = provider.rate.limited_when.iter();
-            if let Some(rule) = rules
-                .clone()
-                .position(|rule| rule.matches(&answer, &reading))
-            {
-                used[rule] = true;
+            for (rules, used) in rules.iter().zip(&mut used) {
+                let matching = |rule: &LimitedWhen| rule.matches(&answer, &reading);
+                if let Some(rule) = rules.iter().position(matching) {
+                    used[rule] = true;
+                }
             }
         }
-        let unused = used.iter().position(|used| !used);
+        let unused = used.iter().flatten().position(|used| !used);
         assert_eq!(
             unused, None,
             "{}: a rate rule without a fixture",

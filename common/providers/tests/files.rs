@@ -92,6 +92,138 @@ fn an_operator_changes_one_field_and_keeps_the_rest() {
     );
 }
 
+/// What is wrong with a field of an entry that extends another stands on the line of this file that says it.
+#[test]
+fn errors_of_what_extends_another_name_the_line_too() {
+    for (text, expected) in [
+        (
+            "extends = \"hubspot\"\n\n[oauth.rotation]\nmode = \"twice\"\n",
+            "4: unknown variant `twice`",
+        ),
+        (
+            "extends = \"hubspot\"\n[oauth]\nissuer = 5\n",
+            "3: invalid type: integer `5`",
+        ),
+        (
+            "extends = \"hubspot\"\n[oauth.rotation]\ncolour = 1\n",
+            "3: unknown field `colour`",
+        ),
+        (
+            "extends = \"hubspot\"\ncolour = 1\n",
+            "2: unknown field `colour`",
+        ),
+        ("extends = 5\n", "1: unknown field `extends`"),
+        (
+            "extends = \"hubspot\"\n[oauth.token]\nurl = \"/x\"\n",
+            "3: oauth.token.url: is not an absolute",
+        ),
+    ] {
+        let CatalogError::Entry { line, message, .. } = load(&[("x.toml", text)]).unwrap_err()
+        else {
+            panic!("{text}");
+        };
+        let got = format!("{line}: {message}");
+        assert!(
+            got.starts_with(expected),
+            "{text}\n  got      {got}\n  expected {expected}"
+        );
+        assert!(!got.contains('\n'), "{got}");
+    }
+}
+
+/// What is no file of a bearable size is not read.
+#[cfg(unix)]
+#[test]
+fn devices_directories_and_what_is_huge_are_refused() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let huge = dir.path().join("huge.toml");
+    fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+    let odd = dir.path().join(std::ffi::OsStr::from_bytes(b"odd.toml"));
+    fs::write(&odd, b"slug = \"\xFF\"\n").unwrap();
+    for (path, why) in [
+        (huge.as_path(), "larger than 1048576 bytes"),
+        ("/dev/zero".as_ref(), "it is no file"),
+        (dir.path(), "it is no file"),
+        (odd.as_path(), "UTF-8"),
+    ] {
+        let error = Catalog::check_file(path).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains(why), "{}: {cause}", path.display());
+    }
+}
+
+/// Texts that would cost much: each is refused or read at once, whatever its size up to the largest file.
+#[test]
+fn what_costs_much_is_refused() {
+    let asked = |regex: &str| {
+        let param =
+            format!("[[app_params]]\nname = \"x\"\nlabel = \"X\"\nregex = '{regex}'\n[[services]]");
+        broken("[[services]]", &param)
+    };
+    for bomb in [
+        "(a{1000}){1000}",
+        "((((((((((((((((((((((a))))))))))))))))))))))",
+        "a)|(.*",
+    ] {
+        let got = asked(bomb);
+        assert!(
+            got.starts_with("21: app_params[0].regex: is no pattern"),
+            "{got}"
+        );
+    }
+    let many = |text: &dyn Fn(usize) -> String| (0..101).map(text).collect::<String>();
+    let params = many(&|n| format!("[[app_params]]\nname = \"x{n}\"\nlabel = \"X\"\n"));
+    let got = broken("[[services]]", &format!("{params}[[services]]"));
+    assert!(got.ends_with("app_params: holds more than 100"), "{got}");
+    let unsure = many(&|_| "\"slug\",".to_owned());
+    let got = broken(
+        "display_name",
+        &format!("unsure = [{unsure}]\ndisplay_name"),
+    );
+    assert!(got.ends_with("unsure: holds more than 100"), "{got}");
+    let deep =
+        |open: &str, close: &str| format!("x = {}{}", open.repeat(100_000), close.repeat(100_000));
+    for text in [
+        deep("[", "]"),
+        deep("{a=", "}"),
+        format!("[{}a]", "a.".repeat(100_000)),
+    ] {
+        let got = broken("[oauth.authorize]", &format!("{text}\n[oauth.authorize]"));
+        assert!(got.contains("recursion limit"), "{got}");
+    }
+}
+
+/// What goes into an address can fill its place there, and nothing around it.
+#[test]
+fn what_leads_out_of_its_place_in_an_address_is_refused() {
+    let host = |regex: &str| {
+        let param = format!(
+            "[[connection_params]]\nname = \"host\"\nlabel = \"Host\"\nregex = '{regex}'\n"
+        );
+        let text = ACME.replace(
+            "https://acme.example/api",
+            "https://{connection.host}.acme.example/api",
+        );
+        load(&[("acme.toml", &format!("{text}{param}"))]).map(drop)
+    };
+    host("[a-z0-9-]+").unwrap();
+    for regex in [
+        ".*",
+        "[^ ]+",
+        "[a-z/]+",
+        "[a-z]+(#|)",
+        "[a-z.]+",
+        "[a-z@]+",
+        r"[a-z\\]+",
+        "[a-z]*",
+    ] {
+        let error = host(regex).unwrap_err().to_string();
+        assert!(error.contains("and its regex lets '"), "{regex}: {error}");
+    }
+}
+
 #[test]
 fn a_missing_directory_is_named() {
     let error = Catalog::load(Some("/nonexistent/catalog".as_ref())).unwrap_err();
@@ -164,6 +296,16 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         "https://acme.example/o/token/",
         "/o/token/",
+        "9: oauth.token.url: is not an absolute http(s) address",
+    ),
+    (
+        "https://acme.example/o/token/",
+        "https://acme.example@evil.example/token",
+        "9: oauth.token.url: is not an absolute http(s) address",
+    ),
+    (
+        "https://acme.example/o/token/",
+        "ftp://acme.example/token",
         "9: oauth.token.url: is not an absolute http(s) address",
     ),
     (
@@ -254,6 +396,21 @@ const BROKEN_ENDPOINTS: &[(&str, &str, &str)] = &[
         "/y/{id}",
         "/y/{id}/{no}",
         "7: services[0].endpoints[0].request.path: 'no' is not declared; add params.no = { in = \"path\" }",
+    ),
+    (
+        "/y/{id}",
+        "/y/../{id}",
+        "7: services[0].endpoints[0].request.path: the path holds a dot segment",
+    ),
+    (
+        "/y/{id}",
+        "/y/%2e%2e/{id}",
+        "7: services[0].endpoints[0].request.path: the path holds a dot segment",
+    ),
+    (
+        "/y/{id}",
+        "/y/{id}?admin=1",
+        "7: services[0].endpoints[0].request.path: the path holds a character that must be escaped",
     ),
     (
         "/x/{id}",

@@ -71,6 +71,9 @@ pub struct Settings {
     pub dialect_budget: u64,
     /// The length of that window, at least 1 s.
     pub dialect_window_s: f64,
+    /// Which of its forms a dialect uses for "too often": the number of the rule in `rate.limited_when`, from 1, or
+    /// one more than there are for 429; 0 for its usual one.
+    pub dialect_limit_form: u64,
     /// Wait after an API request was acted on and before it is answered.
     pub api_latency_ms: u64,
 }
@@ -93,6 +96,7 @@ impl Default for Settings {
             token_latency_ms: 0,
             dialect_budget: 0,
             dialect_window_s: 60.0,
+            dialect_limit_form: 0,
             api_latency_ms: 0,
         }
     }

@@ -61,8 +61,8 @@ async fn every_provider_is_connected_read_and_disconnected() {
 }
 
 /// Endpoints of the 28 that read, and those of them that are lists.
-const READS: usize = 94;
-const LISTS: usize = 48;
+const READS: usize = 108;
+const LISTS: usize = 55;
 
 /// Consents to everything that the provider's endpoints need.
 async fn connect(partner: &Partner, account: &str, provider: &str, tools: &[&Value]) {
@@ -93,6 +93,26 @@ async fn connect(partner: &Partner, account: &str, provider: &str, tools: &[&Val
         .filter(|tool| tool["metadata"]["connected"] != true)
         .collect();
     assert!(closed.is_empty(), "{provider}: {closed:?}");
+    let me = partner.call("GET", "/me", "ada", &[], None).await.data();
+    let here = json!([{"provider": provider, "status": "active"}]);
+    assert_eq!(
+        (&me["integrations"], &me["tier"]),
+        (&here, &json!("test")),
+        "{me}"
+    );
+    // It is found by its own words, first or not.
+    let tool = &tools[0]["function"]["name"];
+    let words = tool.as_str().expect("a name").replace('_', "%20");
+    let found = partner
+        .call("GET", &format!("/tools/search/{words}"), "ada", &[], None)
+        .await
+        .data();
+    let mut found = found["tools"].as_array().expect("tools").iter();
+    let found = found.find(|found| found["function"]["name"] == *tool);
+    assert!(
+        found.is_some_and(|found| found["score"] == 1.0),
+        "{tool}: {found:?}"
+    );
 }
 
 /// Calls a tool with what it requires and a page of ten; whether it is a list.

@@ -6,5 +6,6 @@ mod callbacks;
 mod catalogue;
 mod key_file;
 mod one_process;
+mod providers;
 mod schema;
 mod store;

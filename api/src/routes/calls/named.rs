@@ -91,6 +91,7 @@ pub(crate) async fn make(
             target: planned.target.as_str().to_owned(),
             headers: [accept]
                 .into_iter()
+                .chain(planned.headers)
                 .chain(content_type)
                 .chain(key)
                 .collect(),

@@ -46,7 +46,7 @@ async fn a_tool_says_how_it_is_called() {
     let missing = acme.client.get("/api/v1/tools/provider/nobody").await;
     assert_eq!(missing.code(), "NOT_FOUND");
     let gmail = acme.client.get("/api/v1/tools/service/gmail").await.data();
-    assert_eq!(gmail["total"], 5);
+    assert_eq!(gmail["total"], 8);
 }
 
 #[tokio::test]

@@ -54,7 +54,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
             Err(AlreadyTold.into())
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            if arguments.json {
+                let file = arguments.file.display().to_string();
+                let error = anyhow::Error::from(error);
+                output::json(&json!({"ok": false, "file": file, "error": format!("{error:#}")}))?;
+                return Err(AlreadyTold.into());
+            }
+            Err(error.into())
+        }
     }
 }
 

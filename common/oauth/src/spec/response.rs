@@ -58,7 +58,7 @@ pub enum TimeUnit {
     EpochS,
     /// Milliseconds since the epoch.
     EpochMs,
-    /// An RFC 3339 time.
+    /// An RFC 3339 time, which may stand among other words.
     Iso8601,
 }
 

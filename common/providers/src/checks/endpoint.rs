@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 
 use latchkey_oauth::spec::JsonText;
 
-use super::{Checked, ensure, protocol::check_pointer};
+use super::{
+    Checked, Problem, ensure, few,
+    protocol::{check_headers, check_pointer},
+};
 use crate::{
     endpoint::template,
     entry::{BodyRule, Endpoint, EndpointParam, ParamPlace, ParamType, Service},
     lines::Place,
     paging::{CURSOR, LIMIT, PageStyle, Pagination},
+    target::Target,
 };
 
 /// How a list goes on must be said in full.
@@ -81,6 +85,11 @@ pub(super) fn check_endpoint(service: &Service, endpoint: &Endpoint, place: &Pla
     const METHODS: &[&str] = &["GET", "POST", "PUT", "PATCH", "DELETE"];
     check_list(service, endpoint, place)?;
     check_body_template(endpoint, &place.key("request").key("body"))?;
+    check_query(endpoint, &place.key("request").key("query"))?;
+    check_headers(
+        &endpoint.request.headers,
+        &place.key("request").key("headers"),
+    )?;
     let method = endpoint.method.as_str();
     ensure(
         METHODS.contains(&method),
@@ -120,6 +129,7 @@ pub(super) fn check_endpoint(service: &Service, endpoint: &Endpoint, place: &Pla
             param.place == ParamPlace::Path || (param.place == ParamPlace::Query && always)
         },
     )?;
+    few(endpoint.params.len(), &place.key("params"))?;
     for (name, param) in &endpoint.params {
         check_param(endpoint, name, param, &place.key("params").key(name))?;
     }
@@ -146,6 +156,19 @@ fn check_body_template(endpoint: &Endpoint, place: &Place) -> Checked {
         place,
         format!("'{}' is not a parameter", unknown.unwrap_or_default()),
     )
+}
+
+/// What the query that is always sent names must be declared.
+fn check_query(endpoint: &Endpoint, place: &Place) -> Checked {
+    for (sent, value) in &endpoint.request.query {
+        let declared = template::hole(value).is_none_or(|name| endpoint.params.contains_key(name));
+        ensure(
+            declared,
+            &place.key(sent),
+            format!("'{value}' is not a parameter"),
+        )?;
+    }
+    Ok(())
 }
 
 /// The partner's path must hold every path parameter once, each a whole segment.
@@ -177,6 +200,9 @@ fn check_path(
         place,
         "must start with one slash",
     )?;
+    if let Err(error) = Target::raw(&filled(path), None) {
+        return Err(Problem::new(place, error.to_string()));
+    }
     let mut found = BTreeSet::new();
     for slot in path.split('{').skip(1) {
         let name = slot.split_once('}').map(|(name, _)| name);
@@ -200,16 +226,28 @@ fn check_path(
         .params
         .iter()
         .filter(|(_, param)| param.place == ParamPlace::Path);
-    // In the provider's request a path parameter may stand in the body instead.
-    let in_body = |name: &str| path == endpoint.request.path && endpoint.fills_body(name);
+    // In the provider's request a path parameter may stand in the query or the body instead.
+    let elsewhere = |name: &str| {
+        path == endpoint.request.path && (endpoint.fills_body(name) || endpoint.fills_query(name))
+    };
     let missing = path_params
         .map(|(name, _)| name)
-        .find(|name| !found.contains(&Some(name.as_str())) && !in_body(name));
+        .find(|name| !found.contains(&Some(name.as_str())) && !elsewhere(name));
     ensure(
         missing.is_none(),
         place,
         "does not hold every path parameter",
     )
+}
+
+/// A path template with a word for each parameter.
+fn filled(path: &str) -> String {
+    let mut parts = path.split('{');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |path, part| {
+        let rest = part.split_once('}').map_or("", |(_, rest)| rest);
+        path + "x" + rest
+    })
 }
 
 fn check_param(endpoint: &Endpoint, name: &str, param: &EndpointParam, place: &Place) -> Checked {

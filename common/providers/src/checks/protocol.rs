@@ -8,13 +8,13 @@ use latchkey_oauth::{
     spec::{Authorize, ErrorRule, IdentityMethod, IdentitySource, IdentitySpec, Response},
     template::Source,
 };
-use regex::Regex;
 use url::Url;
 
 use super::{Checked, WORD, ensure, is_word};
 use crate::{
     entry::{Param, Provider},
     lines::Place,
+    pattern,
 };
 
 /// Parameters that an entry may drop or rename. The state is never among the dropped.
@@ -241,14 +241,14 @@ fn check_callback(spec: &OauthSpec, place: &Place) -> Checked {
         &place.key("code_param"),
         "is empty",
     )?;
+    super::few(callback.capture.len(), &place.key("capture"))?;
     for (name, capture) in &callback.capture {
         let place = place.key("capture").key(name);
         ensure(is_word(name), &place, WORD)?;
         let ours = ["state", "iss", "error", &callback.code_param];
         let free = !ours.contains(&capture.query.as_str());
         ensure(free, &place.key("query"), "is a parameter of OAuth itself")?;
-        let pattern = Regex::new(&format!(r"\A(?:{})\z", capture.regex));
-        let pattern = match pattern {
+        let pattern = match pattern::whole(&capture.regex) {
             Ok(pattern) => pattern,
             Err(error) => {
                 let message = format!("is no pattern: {error}");
@@ -314,6 +314,27 @@ pub(super) fn check_headers<'a>(
     Ok(())
 }
 
+/// What would lead a value out of its place in an address. No pattern of such a value may let one of these through.
+const LEADS_AWAY: &[&str] = &[
+    "a/b", "a/", "a?b", "a#b", "a@b", "a:b@c", "a\\b", "..", "a b", "",
+];
+
+/// A value that a pattern lets through although it would lead out of its place in an address.
+fn leads_away(provider: &Provider, source: Source, name: &str) -> Option<&'static str> {
+    let mut params = match source {
+        Source::App => provider.app_params.iter(),
+        Source::Connection => provider.connection_params.iter(),
+        Source::Token => return None,
+    };
+    let pattern = match params.find(|param| param.name == name) {
+        Some(param) => param.regex.as_ref()?,
+        None => &provider.oauth.callback.capture.get(name)?.regex,
+    };
+    let pattern = pattern::whole(pattern).ok()?;
+    let mut bad = LEADS_AWAY.iter();
+    bad.find(|bad| pattern.is_match(bad)).copied()
+}
+
 /// A filled address must be absolute, and what goes into it must be pinned by its own rules.
 pub(super) fn check_url(
     provider: &Provider,
@@ -346,10 +367,23 @@ pub(super) fn check_url(
         let message =
             format!("'{name}' goes into an address and so needs regex or host_suffix_allow");
         ensure(pinned, place, message)?;
+        if let Some(bad) = leads_away(provider, source, name) {
+            let message =
+                format!("'{name}' goes into an address, and its regex lets '{bad}' through");
+            return Err(super::Problem::new(place, message));
+        }
     }
-    if template.slots().next().is_none() {
-        let usable = Url::parse(&template.to_string()).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https") && url.has_host() && url.fragment().is_none()
+    // Where the host is asked for, a word stands for it; what is asked for as a whole is checked when it is given.
+    let slots: Vec<_> = template.slots().collect();
+    let named = |text: String, (source, name): &(Source, &str)| {
+        text.replace(&format!("{{{}.{name}}}", source.word()), "x")
+    };
+    let filled = slots.iter().fold(template.to_string(), named);
+    if slots.is_empty() || filled.starts_with("http") {
+        let usable = Url::parse(&filled).is_ok_and(|url| {
+            let nobody = url.username().is_empty() && url.password().is_none();
+            let web = matches!(url.scheme(), "http" | "https");
+            web && url.has_host() && nobody && url.fragment().is_none()
         });
         ensure(usable, place, "is not an absolute http(s) address")?;
     }

@@ -47,10 +47,13 @@ pub(super) fn api(shared: &Shared, dialect: &Dialect, asked: &Asked) -> Response
         shared.counters.add(Counter::Api401, 1);
         return unauthorized(provider);
     };
-    let budget = rate::Budget::of(&provider.rate, &shared.settings());
+    let settings = shared.settings();
+    let budget = rate::Budget::of(&provider.rate, &settings);
     let left = budget.map(|budget| rate::count(&mut lock(&dialect.windows), &token, budget, now));
     let mut answer = match &left {
-        Some(left) if left.spent => rate::too_often(provider, left, now),
+        Some(left) if left.spent => {
+            rate::too_often(provider, left, now, settings.dialect_limit_form)
+        }
         _ => match place {
             Place::Identity(identity) => identify(identity, &caller),
             Place::Sites(identity) => sites(identity, &caller),
@@ -152,7 +155,7 @@ fn find<'p>(provider: &'p Provider, asked: &Asked) -> Result<Place<'p>, No> {
             return Ok(Place::Sites(identity));
         }
     }
-    let mut wrong_method = false;
+    let (mut wrong_method, mut best) = (false, None);
     for service in &provider.services {
         let Some(rest) = service.base_url.rest_of(&asked.url) else {
             continue;
@@ -164,10 +167,18 @@ fn find<'p>(provider: &'p Provider, asked: &Asked) -> Result<Place<'p>, No> {
             let method = endpoint.request.method.as_ref().unwrap_or(&endpoint.method);
             if *method != asked.method.as_str() {
                 wrong_method = true;
-            } else if same_operation(endpoint, asked) {
-                return Ok(Place::Endpoint(service, endpoint, path));
+                continue;
+            }
+            let Some(fits) = same_operation(endpoint, asked) else {
+                continue;
+            };
+            if best.as_ref().is_none_or(|(most, _)| fits > *most) {
+                best = Some((fits, Place::Endpoint(service, endpoint, path)));
             }
         }
+    }
+    if let Some((_, place)) = best {
+        return Ok(place);
     }
     Err(if wrong_method {
         no(
@@ -184,23 +195,56 @@ fn find<'p>(provider: &'p Provider, asked: &Asked) -> Result<Place<'p>, No> {
     })
 }
 
-/// Where several endpoints share an address, the GraphQL document or the fixed query tells them apart.
-fn same_operation(endpoint: &Endpoint, asked: &Asked) -> bool {
-    // Where endpoints share an address, what is always sent tells them apart.
-    let mut fixed = endpoint.request.query.iter();
-    if !fixed.all(|(name, value)| asked.query(name).is_none_or(|given| given == value)) {
-        return false;
+/// Where several endpoints share an address, what each always sends tells them apart: in the query, or in the body
+/// (the document of GraphQL, a filter). How much of that the request has; `None` if it lacks any.
+fn same_operation(endpoint: &Endpoint, asked: &Asked) -> Option<usize> {
+    let mut found = 0;
+    for (name, value) in &endpoint.request.query {
+        let given = asked.query(name);
+        if given.is_some_and(|given| !is_hole(value) && given != value) {
+            return None;
+        }
+        found += usize::from(given.is_some());
     }
-    let query = endpoint
-        .request
-        .body
-        .as_ref()
-        .and_then(|body| body.0.get("query")?.as_str());
-    let Some(query) = query.filter(|query| query.contains("{ ")) else {
-        return true;
+    let Some(body) = &endpoint.request.body else {
+        return Some(found);
     };
     let given = serde_json::from_slice::<Value>(&asked.body).unwrap_or_default();
-    given.get("query").and_then(Value::as_str) == Some(query)
+    Some(found + fixed_parts(&body.0, &given)?)
+}
+
+/// Whether a value of the entry stands for a parameter.
+fn is_hole(value: &str) -> bool {
+    let name = value
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'));
+    name.is_some_and(|name| !name.contains(['{', '}', ' ']))
+}
+
+/// How many values of a body are what the template always sends; `None` if one is not.
+fn fixed_parts(template: &Value, given: &Value) -> Option<usize> {
+    match template {
+        Value::String(text) if is_hole(text) => Some(0),
+        Value::Object(members) => {
+            let parts = members.iter().map(|(name, value)| match given.get(name) {
+                Some(given) => fixed_parts(value, given),
+                // What holds parameters that were not given is left out with them.
+                None => has_hole(value).then_some(0),
+            });
+            parts.sum()
+        }
+        Value::Array(_) => Some(0),
+        other => (other == given).then_some(1),
+    }
+}
+
+fn has_hole(template: &Value) -> bool {
+    match template {
+        Value::String(text) => is_hole(text),
+        Value::Array(items) => items.iter().any(has_hole),
+        Value::Object(members) => members.values().any(has_hole),
+        _ => false,
+    }
 }
 
 /// The parameters of a provider's path template.
@@ -342,12 +386,15 @@ impl Call<'_> {
 
     /// What was sent for a parameter, wherever its entry puts it.
     fn sent(&self, to: Option<&str>, name: &str, body: &Value) -> Option<String> {
-        let sent = to.unwrap_or(name);
+        let hole = format!("{{{name}}}");
+        let mut always = self.endpoint.request.query.iter();
+        let renamed = always.find(|(_, value)| **value == hole);
+        let sent = renamed.map_or(to.unwrap_or(name), |(sent, _)| sent.as_str());
         if let Some(value) = self.asked.query(sent) {
             return Some(value.to_owned());
         }
         let template = self.endpoint.request.body.as_ref();
-        let place = template.and_then(|template| place_of(&template.0, &format!("{{{name}}}")));
+        let place = template.and_then(|template| place_of(&template.0, &hole));
         let value = match place {
             Some(pointer) => body.pointer(&pointer)?.clone(),
             None => body.get(sent)?.clone(),
@@ -370,6 +417,12 @@ impl Call<'_> {
             };
             if !right {
                 let text = format!("header '{name}' is missing or wrong");
+                return Err(no(StatusCode::BAD_REQUEST, "missing_header", &text));
+            }
+        }
+        for (name, value) in &self.endpoint.request.headers {
+            if self.asked.header(name) != Some(value) {
+                let text = format!("header '{name}' must be '{value}'");
                 return Err(no(StatusCode::BAD_REQUEST, "missing_header", &text));
             }
         }
@@ -413,7 +466,13 @@ impl Call<'_> {
         let endpoint = self.endpoint;
         let wrong = |text: String| Err(no(StatusCode::BAD_REQUEST, "invalid_parameter", &text));
         for (name, value) in &endpoint.request.query {
-            if self.asked.query(name) != Some(value) {
+            let given = self.asked.query(name);
+            let right = if is_hole(value) {
+                given.is_some_and(|given| !given.is_empty())
+            } else {
+                given == Some(value)
+            };
+            if !right {
                 return wrong(format!("parameter '{name}' must be '{value}'"));
             }
         }

@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use latchkey_domain::Timestamp;
 use latchkey_oauth::spec::TimeUnit;
-use latchkey_providers::{Provider, RateSpec};
+use latchkey_providers::{LimitedWhen, Provider, RateSpec};
 use serde_json::{Value, json};
 
 use super::{put, token::in_unit};
@@ -77,11 +77,7 @@ pub(super) fn count(windows: &mut Windows, token: &str, budget: Budget, now: Tim
 /// The headers that tell what is left, in the provider's names and units.
 pub(super) fn headers(rate: &RateSpec, left: &Left, now: Timestamp) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let mut set = |name: &str, value: String| {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-            headers.insert(name, value);
-        }
-    };
+    let mut set = |name: &str, value: String| headers.extend(header_of(name, &value));
     let end = |unit: TimeUnit| {
         let micros = now.until(left.ends_at).as_micros();
         let ahead = u64::try_from(micros.div_ceil(1_000_000)).unwrap_or_default();
@@ -119,33 +115,61 @@ pub(super) fn headers(rate: &RateSpec, left: &Left, now: Timestamp) -> HeaderMap
     headers
 }
 
-/// "Too often", in the provider's form: the first of its own rules, else 429.
-pub(super) fn too_often(provider: &Provider, left: &Left, now: Timestamp) -> Response {
+/// The rule whose form is used; `None` for 429.
+fn form(rate: &RateSpec, wanted: u64) -> Option<&LimitedWhen> {
+    let nth = usize::try_from(wanted).unwrap_or(usize::MAX);
+    match nth.checked_sub(1) {
+        Some(nth) => rate.limited_when.get(nth),
+        // Its usual one: the first that is its own, rather than its gateway's or one of a bare status.
+        None => rate.limited_when.iter().find(|rule| {
+            let said = !rule.equals.is_empty() || rule.contains.is_some();
+            rule.header.is_none() && (said || rule.remaining_zero)
+        }),
+    }
+}
+
+/// "Too often", in one of the provider's forms.
+pub(super) fn too_often(provider: &Provider, left: &Left, now: Timestamp, wanted: u64) -> Response {
     let rate = &provider.rate;
     let mut body = json!({"message": "too many requests"});
-    let rule = rate.limited_when.first();
+    let rule = form(rate, wanted);
     let mut status = StatusCode::TOO_MANY_REQUESTS;
+    let said = rule.and_then(|rule| rule.equals.first().or(rule.contains.as_ref()));
     if let Some(rule) = rule {
         status = StatusCode::from_u16(rule.http).unwrap_or(status);
-        let text = rule.equals.first().or(rule.contains.as_ref());
-        if let Some(text) = text.filter(|_| !rule.path.is_empty()) {
+        if let Some(text) = said.filter(|_| !rule.path.is_empty()) {
             body = words_at(&rule.path, text);
         }
     }
     let wait = now.until(left.ends_at).as_micros().div_ceil(1_000_000);
     let wait = u64::try_from(wait).unwrap_or_default();
     if let Some(field) = &rate.retry_after_body {
-        put(&mut body, &field.path, in_unit(field.unit, wait, now));
+        let end = match in_unit(field.unit, wait, now) {
+            Value::String(at) if field.unit == TimeUnit::Iso8601 => {
+                format!("Too often. Retry after {at}").into()
+            }
+            end => end,
+        };
+        put(&mut body, &field.path, end);
     }
     let mut answer = (status, Json(body)).into_response();
+    if let Some((name, text)) = rule.and_then(|rule| rule.header.as_ref()).zip(said) {
+        answer.headers_mut().extend(header_of(name, text));
+    }
     let told = rate.reset_header.is_some() || rate.retry_after_body.is_some();
-    let hopeless = !rate.not_retryable_when.is_empty() && rate.reset_header.is_none();
+    let hopeless = rule.is_some_and(|rule| rate.not_retryable_when.contains(rule));
     if !told && !hopeless {
         answer
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(wait));
     }
     answer
+}
+
+/// A header, if these are one's name and value.
+fn header_of(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::try_from(name).ok()?;
+    Some((name, HeaderValue::try_from(value).ok()?))
 }
 
 /// A body that has this text at a pointer; a first step that is a number makes a list.

@@ -136,6 +136,10 @@ impl Walker {
         if let Some(kind) = &planned.content_type {
             headers.insert(http::header::CONTENT_TYPE, kind.parse().map_err(text)?);
         }
+        for (name, value) in &planned.headers {
+            let name = http::HeaderName::try_from(name).map_err(text)?;
+            headers.insert(name, value.parse().map_err(text)?);
+        }
         let call = OutgoingCall {
             method: planned.method.clone(),
             target: &planned.target,
@@ -200,10 +204,21 @@ impl Walker {
         Err("the refreshed access token does not work".to_owned())
     }
 
-    /// One request more than the budget: understood as that, and over when it was said to be.
+    /// One request more than the budget, in each form in which the provider says it and as 429: understood as that,
+    /// and over when it was said to be.
     pub(super) async fn rate_limit(&self) -> Done<String> {
+        let rules = u64::try_from(self.played.rate.limited_when.len()).unwrap_or_default();
+        let mut told = Vec::new();
+        for form in 1..=rules + 1 {
+            told.push(self.rate_limit_as(form).await?);
+        }
+        Ok(format!("{}; then it goes on", told.join(", ")))
+    }
+
+    async fn rate_limit_as(&self, form: u64) -> Done<String> {
         let connected = self.connect().await?;
         self.settings(|settings| {
+            settings.dialect_limit_form = form;
             settings.dialect_budget = 1;
             #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
             let window = WINDOW_S as f64;
@@ -230,7 +245,8 @@ impl Walker {
             )
         })?;
         let wait = self.now().until(until);
-        let hopeless = !played.not_retryable_when.is_empty() && played.reset_header.is_none();
+        let mut useless = played.not_retryable_when.iter();
+        let hopeless = useless.any(|rule| rule.matches(&second, &reading));
         if !hopeless && !(1..=WINDOW_S).contains(&wait.as_secs()) {
             return Err(format!("to wait {wait:?} of a window of {WINDOW_S} s"));
         }
@@ -247,7 +263,7 @@ impl Walker {
             return Err("still too often after the wait".to_owned());
         }
         Ok(format!(
-            "{} waits {} s, then goes on",
+            "{} waits {} s",
             second.status.as_u16(),
             wait.as_secs()
         ))

@@ -244,6 +244,7 @@ services.endpoints.params.one_of          endpoints bad_parameters_are_named
 services.endpoints.request.method         walk endpoint: the provider's method
 services.endpoints.request.path           walk endpoint: the provider's path
 services.endpoints.request.query          walk endpoint: a query that is always sent
+services.endpoints.request.headers        walk endpoint: a header that is always sent
 services.endpoints.request.body           template what_was_not_given_leaves_with_what_holds_it
 rate.limit_header                         fixtures limits_and_every_rule_of_them
 rate.remaining_header                     walk rate: the header of what is left
@@ -254,6 +255,7 @@ rate.scope                                budgets a_spent_budget_comes_back_and_
 rate.not_retryable_when                   fixtures limits_and_every_rule_of_them
 rate.limited_when.http                    walk rate: the form of too often
 rate.limited_when.remaining_zero          fixtures limits_and_every_rule_of_them
+rate.limited_when.header                  fixtures limits_and_every_rule_of_them
 rate.limited_when.path                    fixtures limits_and_every_rule_of_them
 rate.limited_when.equals                  fixtures limits_and_every_rule_of_them
 rate.limited_when.contains                fixtures limits_and_every_rule_of_them

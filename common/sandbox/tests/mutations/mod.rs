@@ -495,6 +495,13 @@ pub(crate) const ALL: &[Mutation] = &[
             .flat_map(|service| &mut service.endpoints);
         endpoints.any(|endpoint| clear!(endpoint.request.query))
     }),
+    m("endpoint: a header that is always sent", |p| {
+        let mut endpoints = p
+            .services
+            .iter_mut()
+            .flat_map(|service| &mut service.endpoints);
+        endpoints.any(|endpoint| clear!(endpoint.request.headers))
+    }),
     m("list: where the items are", |p| {
         let mut endpoints = p
             .services
