@@ -18,7 +18,10 @@ impl Walker {
             Ok(requests) => requests,
             Err(RequestError::Unsupported(_)) => {
                 let page = spec.disconnect_help_url.as_ref();
-                let page = page.ok_or("no revocation, and no page where users do it by hand")?;
+                let page = page.ok_or(
+                    "no revocation, and no page where users do it by hand: \
+                     give oauth.revoke or oauth.disconnect_help_url",
+                )?;
                 return Ok(format!("not supported; by hand at {page}"));
             }
             Err(error) => return Err(text(error)),
