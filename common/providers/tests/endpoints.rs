@@ -58,6 +58,14 @@ POST github/repos/o/r/issues {"title":"t","labels":["a"]} -> POST /repos/o/r/iss
 GET slack/channels?limit=5 -> GET /conversations.list?limit=5
 GET slack/messages?channel=C1&limit=5 -> GET /conversations.history?channel=C1&limit=5
 POST slack/messages {"channel":"C1","text":"t","thread_ts":"1.2"} -> POST /chat.postMessage {"channel":"C1","text":"t","thread_ts":"1.2"}
+GET slack/users/U%201 -> GET /users.info?user=U%201
+GET slack/messages/1.2/replies?channel=C1 -> GET /conversations.replies?ts=1.2&channel=C1
+DELETE slack/channels/C1 -> POST /conversations.archive {"channel":"C1"}
+PATCH gmail/messages/18c {"remove_labels":["UNREAD"]} -> POST /gmail/v1/users/me/messages/18c/modify {"removeLabelIds":["UNREAD"]}
+DELETE gmail/messages/18c -> POST /gmail/v1/users/me/messages/18c/trash
+POST sheets/spreadsheets/s1/values/A1:B2/append {} -> POST /spreadsheets/s1/values/A1%3AB2:append?valueInputOption=USER_ENTERED {}
+DELETE notion/pages/p1 -> PATCH /pages/p1 {"in_trash":true}
+POST jira/issues/A-1/transitions {"transition_id":"31"} -> POST /issue/A-1/transitions {"transition":{"id":"31"}}
 GET discord/guilds -> GET /users/@me/guilds
 GET discord/guilds/7/channels -> GET /guilds/7/channels
 GET discord/channels/7/messages?limit=3 -> GET /channels/7/messages?limit=3
@@ -87,6 +95,17 @@ fn the_documented_paths_reach_the_provider_s_own() {
         let got = format!("{} {} {body}", call.method, call.target.as_str());
         assert_eq!(got.trim_end(), expected, "{asked}");
     }
+}
+
+#[test]
+fn an_endpoint_s_own_headers_go_along() {
+    let post = "linkedin/posts/urn:li:share:1";
+    let call = plan("PATCH", post, &[], r#"{"text":"t"}"#).unwrap();
+    let header = ("x-restli-method".to_owned(), "PARTIAL_UPDATE".to_owned());
+    assert_eq!(call.headers, [header]);
+    let body: Value = serde_json::from_slice(&call.body).unwrap();
+    assert_eq!(body, json!({"patch": {"$set": {"commentary": "t"}}}));
+    assert!(plan("GET", post, &[], "").unwrap().headers.is_empty());
 }
 
 #[test]
