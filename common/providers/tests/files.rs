@@ -191,7 +191,7 @@ fn what_costs_much_is_refused() {
         format!("[{}a]", "a.".repeat(100_000)),
     ] {
         let got = broken("[oauth.authorize]", &format!("{text}\n[oauth.authorize]"));
-        assert!(got.contains("recursion limit"), "{got}");
+        assert!(got.contains("recursion"), "{got}");
     }
 }
 

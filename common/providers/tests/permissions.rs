@@ -86,7 +86,7 @@ fn a_grant_allows_what_its_scopes_hold() {
     assert_eq!(allowed(&[scope("gmail.readonly")]), ["gmail.read"]);
     assert_eq!(
         allowed(&[scope("gmail.modify")]),
-        ["gmail.read", "gmail.send"]
+        ["gmail.manage", "gmail.read", "gmail.send"]
     );
     assert!(allowed(&[]).is_empty());
     // A GitHub App has no scopes; GitHub decides at each call.
@@ -118,8 +118,8 @@ fn raw_calls_need_a_permission_of_their_kind() {
     };
     assert_eq!(ids(Method::GET), ["gmail.read"]);
     assert_eq!(ids(Method::HEAD), ["gmail.read"]);
-    assert_eq!(ids(Method::POST), ["gmail.send"]);
-    assert_eq!(ids(Method::DELETE), ["gmail.send"]);
+    assert_eq!(ids(Method::POST), ["gmail.send", "gmail.manage"]);
+    assert_eq!(ids(Method::DELETE), ["gmail.send", "gmail.manage"]);
 }
 
 #[test]

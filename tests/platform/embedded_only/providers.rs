@@ -82,7 +82,7 @@ async fn a_file_is_checked_with_the_line_of_its_error() {
     let (file, good) = (path.to_str().unwrap(), readmes_file());
     let checked = |text: String| {
         fs::write(&path, text).unwrap();
-        provider(&["check", file])
+        async move { provider(&["check", file]).await }
     };
     let said = checked(good.clone()).await;
     assert_eq!(

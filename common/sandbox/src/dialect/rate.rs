@@ -153,8 +153,9 @@ pub(super) fn too_often(provider: &Provider, left: &Left, now: Timestamp, wanted
         put(&mut body, &field.path, end);
     }
     let mut answer = (status, Json(body)).into_response();
-    if let Some((name, text)) = rule.and_then(|rule| rule.header.as_ref()).zip(said) {
-        answer.headers_mut().extend(header_of(name, text));
+    let named = rule.and_then(|rule| rule.header.as_ref()).zip(said);
+    if let Some((name, value)) = named.and_then(|(name, text)| header_of(name, text)) {
+        answer.headers_mut().insert(name, value);
     }
     let told = rate.reset_header.is_some() || rate.retry_after_body.is_some();
     let hopeless = rule.is_some_and(|rule| rate.not_retryable_when.contains(rule));
