@@ -74,6 +74,36 @@ async fn what_is_listed_is_shown() {
     }
 }
 
+/// What stands in the README's file, what is put in its place, and what is said of it.
+const BROKEN: &[(&str, &str, &str)] = &[
+    ("slug = \"acme\"", "slug = \"acme", "invalid basic string"),
+    (
+        "auth = \"basic\"",
+        "auth = \"magic\"",
+        "unknown variant `magic`, expected one of `post`, `basic`, `none`",
+    ),
+    (
+        "mode = \"single_use\"",
+        "mod = \"single_use\"",
+        "unknown field `mod`",
+    ),
+    (
+        "permission = \"acme.read\"",
+        "permission = \"acme.all\"",
+        "is not a permission of this service",
+    ),
+    (
+        "url = \"https://api.acme.example/me\"",
+        "url = \"https://{connection.x}/me\"",
+        "nothing declares 'x'",
+    ),
+    (
+        "kind = \"read\"",
+        "kind = \"reed\"",
+        "unknown variant `reed`",
+    ),
+];
+
 /// A file that is right says so, with what would make it better; every error names the line and what is wrong.
 #[tokio::test]
 async fn a_file_is_checked_with_the_line_of_its_error() {
@@ -99,34 +129,7 @@ async fn a_file_is_checked_with_the_line_of_its_error() {
             .contains("\n    oauth.identity has no example"),
         "{advised:?}"
     );
-    for (from, to, message) in [
-        ("slug = \"acme\"", "slug = \"acme", "invalid basic string"),
-        (
-            "auth = \"basic\"",
-            "auth = \"magic\"",
-            "unknown variant `magic`, expected one of `post`, `basic`, `none`",
-        ),
-        (
-            "mode = \"single_use\"",
-            "mod = \"single_use\"",
-            "unknown field `mod`",
-        ),
-        (
-            "permission = \"acme.read\"",
-            "permission = \"acme.all\"",
-            "is not a permission of this service",
-        ),
-        (
-            "url = \"https://api.acme.example/me\"",
-            "url = \"https://{connection.x}/me\"",
-            "nothing declares 'x'",
-        ),
-        (
-            "kind = \"read\"",
-            "kind = \"reed\"",
-            "unknown variant `reed`",
-        ),
-    ] {
+    for (from, to, message) in BROKEN {
         let broken = good.replacen(from, to, 1);
         let before = &broken[..broken.find(to).expect(to)];
         let line = 1 + before.matches('\n').count();
