@@ -96,7 +96,7 @@ impl Store {
     /// [`StoreError::Open`] with the place, when it cannot be reached or is no database.
     pub async fn open(config: StoreConfig) -> Result<Self> {
         let engine = Arc::new(Engine::open(config).await?);
-        let writer = GroupWriter::start(Arc::clone(&engine));
+        let writer = GroupWriter::start(&engine);
         Ok(Self { engine, writer })
     }
 

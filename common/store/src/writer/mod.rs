@@ -9,6 +9,9 @@
 //!                                      the row carries
 //! ```
 //!
+//! On PostgreSQL there are two such queues, so that one group runs while the other commits; a row has its place in
+//! one of them. SQLite has one.
+//!
 //! Rules (`architecture.md` §3): a claim is won only by the attempt id that the row carries afterwards;
 //! writes on one row run in the order they came, never in one statement; rows are taken in the order of
 //! their ids; statements have few texts ([`Marks`](crate::engine::Marks)).
@@ -39,6 +42,9 @@ const QUEUE_LIMIT: usize = 8192;
 pub(crate) const GROUP_LIMIT: usize = 500;
 /// Bytes of sealed bodies in a group, so that large jobs do not hold up the small writes behind them.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// Queues on an engine that locks rows one by one. Each has a connection while it commits.
+const QUEUES: usize = 2;
 
 /// A write and who waits for it.
 struct Entry {
@@ -73,10 +79,10 @@ impl Counters {
     }
 }
 
-/// The sender's side. Its task ends when the last clone is dropped.
+/// The senders' side. Its tasks end when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupWriter {
-    queue: mpsc::Sender<Entry>,
+    queues: Arc<[mpsc::Sender<Entry>]>,
     counters: Arc<Counters>,
 }
 
@@ -87,18 +93,28 @@ impl std::fmt::Debug for Entry {
 }
 
 impl GroupWriter {
-    /// Starts the writer's task.
-    pub(crate) fn start(engine: Arc<Engine>) -> Self {
-        let (queue, entries) = mpsc::channel(QUEUE_LIMIT);
+    /// Starts the writer's tasks.
+    pub(crate) fn start(engine: &Arc<Engine>) -> Self {
         let counters = Arc::<Counters>::default();
-        tokio::spawn(serve(engine, entries, Arc::clone(&counters)));
-        Self { queue, counters }
+        let queues = if engine.locks_rows() { QUEUES } else { 1 };
+        let start = |_| {
+            let (queue, entries) = mpsc::channel(QUEUE_LIMIT / queues);
+            tokio::spawn(serve(Arc::clone(engine), entries, Arc::clone(&counters)));
+            queue
+        };
+        Self {
+            queues: (0..queues).map(start).collect(),
+            counters,
+        }
     }
 
     /// Queues a write and waits until its group has committed. A caller that goes away does not undo it.
     pub(crate) async fn submit(&self, write: Write) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
-        self.queue
+        // The last bits of an id are random.
+        let (_, id) = write.row();
+        let queue = usize::try_from(id % self.queues.len() as u128).unwrap_or_default();
+        self.queues[queue]
             .send(Entry { write, reply })
             .await
             .map_err(|_| StoreError::Closed)?;
