@@ -87,8 +87,9 @@ impl Store {
         Ok(first.is_some_and(|first| first <= now))
     }
 
-    /// Notes that jobs were pushed; the reconciler looks at them again at `again_at` if they are still
-    /// queued then.
+    /// Notes that jobs were pushed, which were ready at `now`; the reconciler looks at them again at `again_at` if
+    /// they are still queued then. One that a worker took and put off in the meantime has a time of its own, and
+    /// keeps it.
     pub async fn mark_dispatched(
         &self,
         jobs: &[JobRef],
@@ -113,7 +114,7 @@ impl Store {
             .push(
                 "UPDATE jobs SET dispatched_at = v.pushed_at, wake_at = v.again_at FROM v \
                  WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id \
-                 AND jobs.state || '' = 'queued' AND jobs.wake_at + 0 IS NOT NULL",
+                 AND jobs.state || '' = 'queued' AND jobs.wake_at + 0 <= v.pushed_at",
             )
             .run(&mut *tx)
             .await?;

@@ -445,9 +445,28 @@ async fn another_epoch_of_the_queue_pushes_what_waits_again(t: &Fixture) {
     assert_eq!(note("two").await.unwrap(), None);
 }
 
+/// A worker may be quicker than whoever pushed: what it put off must not sleep until the push would be doubted.
+async fn a_late_mark_leaves_what_was_put_off(t: &Fixture) {
+    let job = stored(t, t.partner().await).await;
+    let (pushed_at, again) = (t.now(), t.now() + secs(120));
+    let pushed = t.store.undispatched_jobs(&job.urgency, pushed_at, 10).await;
+    let mine = claim(t, &job);
+    assert!(t.store.claim_job(mine.clone()).await.unwrap().is_some());
+    let run_at = t.now() + secs(2);
+    let snooze = end(t, &mine, JobEnd::Snooze { run_at });
+    assert!(t.store.complete_job(snooze).await.unwrap());
+    t.store
+        .mark_dispatched(&pushed.unwrap(), pushed_at, again)
+        .await
+        .unwrap();
+    let row = read(t, &job).await;
+    assert_eq!((row.wake_at, row.dispatched_at), (Some(run_at), None));
+}
+
 mod every_engine {
     super::super::on_every_engine!(
         a_job_is_claimed_by_one,
+        a_late_mark_leaves_what_was_put_off,
         another_epoch_of_the_queue_pushes_what_waits_again,
         every_text_and_every_byte_comes_back,
         only_the_holder_ends_a_job,
