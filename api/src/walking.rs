@@ -86,6 +86,13 @@ impl Walk {
         self.link_with(account, json!({})).await
     }
 
+    /// From now on the partner's backend confirms each session.
+    pub(crate) async fn confirmed_by_partner(&self) {
+        let settings = json!({"confirmation": "partner"});
+        let client = &self.partner.client;
+        client.patch("/api/v1/partner", settings).await.data();
+    }
+
     /// Begins a session with these fields too.
     pub(crate) async fn link_with(&self, account: &str, more: Value) -> Link {
         let mut body = json!({"provider": "sandbox", "redirect_url": REDIRECT});

@@ -88,6 +88,8 @@ pub struct Server {
     pub url: String,
     /// The admin listener.
     pub admin: String,
+    /// The sandbox beside it, if there is one.
+    pub sandbox_url: Option<String>,
     /// What operator requests carry.
     pub operator_token: String,
     /// The process.
@@ -126,6 +128,7 @@ impl Server {
         Self {
             url: listen(&options).unwrap_or_else(|| text(&run, "public_url")),
             admin: text(&run, "admin_url"),
+            sandbox_url: run["sandbox_url"].as_str().map(str::to_owned),
             operator_token: text(&run, "operator_token"),
             process,
             http: Http::new(),

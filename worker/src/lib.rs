@@ -17,6 +17,7 @@ mod error;
 mod fault;
 mod gate;
 mod handlers;
+mod introspection;
 mod leases;
 mod quota;
 mod refresh;

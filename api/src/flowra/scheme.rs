@@ -203,6 +203,7 @@ pub(crate) fn tokens(
         refresh_expires_at: None,
         issued_at: now,
         extra: JsonMap::new(),
+        id_token: None,
     })
 }
 

@@ -164,6 +164,7 @@ mod tests {
             pid: std::process::id(),
             public_url: public_url.into(),
             admin_url: admin_url.into(),
+            sandbox_url: None,
             operator_token: SecretString::from("t"),
             started_at: Timestamp::from_secs(1),
             version: "0".into(),

@@ -141,6 +141,7 @@ mod tests {
             pid: 1,
             public_url: "http://127.0.0.1:8080".into(),
             admin_url: "http://127.0.0.1:9464".into(),
+            sandbox_url: None,
             operator_token: SecretString::from("hush"),
             started_at: Timestamp::from_secs(0),
             version: "1.2.3".into(),

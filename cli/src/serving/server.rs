@@ -97,17 +97,15 @@ impl Server {
             let worker = latchkey_worker::run(context.clone());
             then.spawn(role("worker", async { Ok(worker.await?) }));
         }
-        let run = run_file(&context);
+        let sandbox_url = sandbox.as_ref().map(SandboxHandle::base_url);
+        let run = run_file(&context, sandbox_url);
         dir.publish(&run)?;
         screen::show(&screen::Screen {
             run: &run,
             config: &context.config,
             roles: &roles,
             new_key,
-            sandbox: sandbox
-                .as_ref()
-                .map(SandboxHandle::base_url)
-                .zip(auth_config.as_deref()),
+            sandbox: sandbox_url.zip(auth_config.as_deref()),
         })?;
         Ok(Self {
             context,
@@ -232,11 +230,12 @@ fn limits(config: &Config) -> ListenLimits {
     }
 }
 
-fn run_file(context: &Context) -> RunFile {
+fn run_file(context: &Context, sandbox_url: Option<&str>) -> RunFile {
     RunFile {
         pid: std::process::id(),
         public_url: context.config.public_origin(),
         admin_url: format!("http://{}", context.config.admin_listen),
+        sandbox_url: sandbox_url.map(str::to_owned),
         operator_token: context.operator_token.clone(),
         started_at: context.now(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -12,7 +12,7 @@ pub use crate::classify::{SUSPICIOUS_LIMIT, TokenError};
 use crate::{
     classify::{self, unreadable},
     message::HttpAnswer,
-    spec::{Keep, OauthSpec, ScopeSeparator, TimeField, TimeUnit, TokenClass},
+    spec::{IdentitySource, Keep, OauthSpec, ScopeSeparator, TimeField, TimeUnit, TokenClass},
     tokens::{ClassToken, TokenSet},
 };
 
@@ -209,7 +209,17 @@ fn first_tokens(
         class: own.class.to_owned(),
         also: Vec::new(),
         extra: kept(spec, members, None),
+        id_token: id_token(spec, members),
     }
+}
+
+/// The id token, where it says who connected.
+fn id_token(spec: &OauthSpec, members: &Value) -> Option<SecretString> {
+    let identity = spec.identity.as_ref()?;
+    let wanted = identity.source == IdentitySource::IdToken;
+    text(members, "/id_token")
+        .filter(|_| wanted)
+        .map(SecretString::from)
 }
 
 /// The tokens of a grant after one of them was refreshed.

@@ -122,7 +122,7 @@ impl ErrorRule {
         if self.http.is_some_and(|http| http != status) {
             return false;
         }
-        if self.equals.is_empty() && self.contains.is_none() {
+        if self.equals.is_empty() && self.contains.is_none() && self.regex.is_none() {
             return true;
         }
         let Some(text) = text(members, &self.path) else {
@@ -133,6 +133,10 @@ impl ErrorRule {
                 .contains
                 .as_ref()
                 .is_none_or(|part| text.contains(part))
+            && self
+                .regex
+                .as_ref()
+                .is_none_or(|pattern| pattern.is_in(&text))
     }
 }
 

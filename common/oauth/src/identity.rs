@@ -1,14 +1,19 @@
 //! Learning which account of the provider was connected.
 
+use std::time::Duration;
+
 use ::http::{Method, Request, header};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use latchkey_domain::Timestamp;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use crate::{
     answer::text,
     message::{HttpAnswer, HttpRequest},
     request::{Client, RequestError, insert_headers, with_token},
-    spec::{IdentityMethod, IdentitySource, IdentitySpec, OauthSpec},
+    spec::{IdentityMethod, IdentitySource, IdentitySpec, OauthSpec, TimeUnit},
     tokens::TokenSet,
 };
 
@@ -20,6 +25,12 @@ const KEY_BYTES: usize = 255;
 
 /// Longest label, in characters.
 const LABEL_CHARS: usize = 255;
+
+/// Longest id token that is read, in bytes: an answer of the token endpoint holds no longer one.
+const ID_TOKEN_BYTES: usize = crate::answer::TOKEN_ANSWER_BYTES;
+
+/// How far the provider's clock may be ahead or behind when it says that an id token is over.
+const CLOCK_LEEWAY: Duration = Duration::from_secs(300);
 
 /// Who connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +50,9 @@ pub enum IdentityError {
     /// The body holds none of the entry's pointers.
     #[error("the identity answer names nobody")]
     Nobody,
+    /// The id token cannot be read, is over, or was made for another application.
+    #[error("the id token is {0}")]
+    IdToken(&'static str),
 }
 
 /// The request that asks who connected; `None` where the entry asks nothing.
@@ -76,11 +90,47 @@ pub fn identity_request(
 /// Who connected, where the token endpoint said it; `None` where an address of its own is asked.
 pub fn identity_in_tokens(
     spec: &OauthSpec,
+    client: &Client<'_>,
     tokens: &TokenSet,
+    now: Timestamp,
 ) -> Option<Result<Identity, IdentityError>> {
     let identity = spec.identity.as_ref()?;
-    (identity.source == IdentitySource::TokenResponse)
-        .then(|| who(identity, &Value::Object(tokens.extra.clone())))
+    match identity.source {
+        IdentitySource::Http => None,
+        IdentitySource::TokenResponse => Some(who(identity, &Value::Object(tokens.extra.clone()))),
+        IdentitySource::IdToken => {
+            let token = tokens.id_token.as_ref()?.expose_secret();
+            let claims = claims(token, client.vars.client_id, now);
+            Some(claims.and_then(|claims| who(identity, &claims)))
+        }
+    }
+}
+
+/// The claims of an id token that came from the token endpoint itself, whose TLS vouches for the issuer in place of
+/// the signature (OpenID Connect Core §3.1.3.7, item 6). It must be for this client and not over.
+fn claims(token: &str, client_id: &str, now: Timestamp) -> Result<Value, IdentityError> {
+    let unreadable = IdentityError::IdToken("not readable");
+    let mut parts = token.split('.').skip(1);
+    let payload = parts.next().filter(|_| token.len() <= ID_TOKEN_BYTES);
+    let payload = payload.and_then(|payload| BASE64_URL_SAFE_NO_PAD.decode(payload).ok());
+    let payload = payload.ok_or(unreadable)?;
+    let claims: Value = serde_json::from_slice(&payload).map_err(|_| unreadable)?;
+    let is_us = |audience: &Value| audience == client_id;
+    let ours = match claims.get("aud") {
+        Some(Value::Array(audiences)) => audiences.iter().any(is_us),
+        Some(audience) => is_us(audience),
+        None => false,
+    };
+    if !ours {
+        return Err(IdentityError::IdToken("for another application"));
+    }
+    let end = claims
+        .get("exp")
+        .and_then(|exp| TimeUnit::EpochS.read(exp, now));
+    if end.is_none_or(|end| end + CLOCK_LEEWAY <= now) {
+        return Err(IdentityError::IdToken("over"));
+    }
+    Ok(claims)
 }
 
 /// The request that lists the sites of which the connection is for one; `None` where there is no such choice.
@@ -134,7 +184,14 @@ fn is_segment(id: &str) -> bool {
 /// Reads the answer.
 pub fn parse_identity(spec: &OauthSpec, answer: &HttpAnswer) -> Result<Identity, IdentityError> {
     let body = read(answer)?;
-    who(spec.identity.as_ref().ok_or(IdentityError::Nobody)?, &body)
+    let identity = spec.identity.as_ref().ok_or(IdentityError::Nobody)?;
+    if identity.source == IdentitySource::IdToken {
+        // The workspace stands in the id token alone.
+        let mut alone = identity.clone();
+        alone.workspace.clear();
+        return who(&alone, &body);
+    }
+    who(identity, &body)
 }
 
 fn read(answer: &HttpAnswer) -> Result<Value, IdentityError> {

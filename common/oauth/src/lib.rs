@@ -1,5 +1,5 @@
 //! OAuth 2.0 as pure functions over a catalogue entry: build the authorize URL, the code exchange, the
-//! refresh, the revocation and the identity request; read their answers; class their errors. Nothing here
+//! refresh, the revocation, the identity request and the introspection; read their answers; class their errors. Nothing here
 //! does I/O except [`http`], the only sender of provider requests in the project, with its time-outs,
 //! size caps and egress guard.
 //!
@@ -13,7 +13,9 @@ mod classify;
 pub mod egress;
 pub mod http;
 pub mod identity;
+pub mod introspect;
 pub mod message;
+pub mod pattern;
 pub mod pkce;
 pub mod request;
 mod resolve;
@@ -31,6 +33,7 @@ pub use identity::{
     Identity, IdentityError, identity_in_tokens, identity_request, parse_identity, parse_sites,
     sites_request,
 };
+pub use introspect::{introspect_request, parse_introspection};
 pub use message::{AllowedHosts, HttpAnswer, HttpRequest};
 pub use pkce::Pkce;
 pub use request::{

@@ -160,8 +160,16 @@ fn token_client(
     url: &Template,
     auth: ClientAuth,
 ) -> Result<TokenClient, RequestError> {
+    let url = TokenUrl::from_url(client.url(url)?);
+    Ok(oauth_client(client, auth)?.set_token_uri(url))
+}
+
+/// A client that proves itself in this way, without any endpoint.
+pub(crate) fn oauth_client(
+    client: &Client<'_>,
+    auth: ClientAuth,
+) -> Result<BasicClient, RequestError> {
     let mut oauth = BasicClient::new(ClientId::new(client.vars.client_id.to_owned()))
-        .set_token_uri(TokenUrl::from_url(client.url(url)?))
         .set_auth_type(match auth {
             // The crate form-encodes id and secret first, as RFC 6749 §2.3.1 asks.
             ClientAuth::Basic => AuthType::BasicAuth,
@@ -175,7 +183,7 @@ fn token_client(
 }
 
 /// A request on its way out of the oauth2 crate.
-struct Captured(Box<oauth2::HttpRequest>);
+pub(crate) struct Captured(Box<oauth2::HttpRequest>);
 
 impl fmt::Debug for Captured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,11 +200,11 @@ impl fmt::Display for Captured {
 impl std::error::Error for Captured {}
 
 /// In the place of an HTTP client: hands the request back as its error.
-fn capture(request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Captured> {
+pub(crate) fn capture(request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Captured> {
     Err(Captured(Box::new(request)))
 }
 
-fn captured<T, E: oauth2::ErrorResponse + 'static>(
+pub(crate) fn captured<T, E: oauth2::ErrorResponse + 'static>(
     outcome: Result<T, RequestTokenError<Captured, E>>,
 ) -> Result<oauth2::HttpRequest, RequestError> {
     match outcome {
@@ -207,7 +215,7 @@ fn captured<T, E: oauth2::ErrorResponse + 'static>(
 }
 
 /// The canonical request in the provider's dialect.
-fn token_request(
+pub(crate) fn token_request(
     request: oauth2::HttpRequest,
     token: &Token,
     client: &Client<'_>,

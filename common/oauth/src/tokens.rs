@@ -34,6 +34,8 @@ pub struct TokenSet {
     pub also: Vec<ClassToken>,
     /// What the entry's `response.keep` took from the answer: the source of `{token.…}`.
     pub extra: Map<String, Value>,
+    /// The id token that came with a code's answer, where the entry reads from it who connected. Not kept.
+    pub id_token: Option<SecretString>,
 }
 
 /// A token of another class, with a refresh token and an end of its own.
@@ -139,6 +141,7 @@ impl TokenSet {
             class: stored.class,
             also: stored.also.into_iter().map(ClassToken::read).collect(),
             extra: stored.extra,
+            id_token: None,
         })
     }
 
@@ -252,6 +255,7 @@ mod tests {
             class: String::new(),
             also: Vec::new(),
             extra: Map::from_iter([("shard".to_owned(), Value::from("eu1"))]),
+            id_token: Some("it-1".into()),
         }
     }
 
@@ -265,6 +269,7 @@ mod tests {
         assert_eq!(back.refresh.unwrap().expose_secret(), "rt-1");
         assert_eq!(back.expires_at, set().expires_at);
         assert_eq!(back.extra, set().extra);
+        assert!(back.id_token.is_none());
         assert!(TokenSet::from_bytes(b"{}").is_err());
     }
 
@@ -272,5 +277,6 @@ mod tests {
     fn debug_shows_no_secret() {
         let shown = format!("{:?}", set());
         assert!(!shown.contains("at-") && !shown.contains("rt-1") && !shown.contains("eu1"));
+        assert!(!shown.contains("it-1"));
     }
 }

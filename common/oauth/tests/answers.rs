@@ -59,6 +59,7 @@ fn old() -> TokenSet {
         class: String::new(),
         also: Vec::new(),
         extra: Map::from_iter([("shard".to_owned(), json!("eu1"))]),
+        id_token: None,
     }
 }
 

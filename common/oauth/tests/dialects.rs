@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use latchkey_domain::{Timestamp, refresh::Class};
@@ -11,8 +12,9 @@ use latchkey_oauth::{
     AuthorizeRequest, Client, CodeExchange, HttpAnswer, HttpRequest, OauthSpec, TokenError,
     TokenSet, Vars,
     answer::{Asked, parse_tokens},
-    authorize_url, exchange_request, identity_in_tokens, identity_request, parse_identity,
-    parse_sites, refresh_request, revoke_requests, sites_request,
+    authorize_url, exchange_request, identity_in_tokens, identity_request, introspect_request,
+    parse_identity, parse_introspection, parse_sites, refresh_request, revoke_requests,
+    sites_request,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
@@ -338,7 +340,11 @@ fn identities_stand_elsewhere_too() {
         &json!({"access_token": "a", "bot_id": "b1", "workspace_name": "W"}),
     );
     let tokens = tokens.unwrap();
-    let who = identity_in_tokens(&in_tokens, &tokens).unwrap().unwrap();
+    let who = with_client(|client| {
+        identity_in_tokens(&in_tokens, client, &tokens, NOW)
+            .unwrap()
+            .unwrap()
+    });
     assert_eq!((who.key.as_str(), who.label.as_deref()), ("b1", Some("W")));
     assert!(with_client(|client| identity_request(&in_tokens, client, &tokens).unwrap()).is_none());
 
@@ -366,7 +372,114 @@ fn identities_stand_elsewhere_too() {
         )
         .is_err()
     );
-    assert!(identity_in_tokens(&graphql, &tokens).is_none());
+    assert!(with_client(|client| identity_in_tokens(&graphql, client, &tokens, NOW)).is_none());
+}
+
+/// An answer with an id token of these claims.
+fn claiming(claims: &Value) -> Value {
+    let parts = [json!({"alg": "none"}), claims.clone()];
+    let [head, body] = parts.map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string()));
+    json!({"access_token": "a", "refresh_token": "r", "id_token": format!("{head}.{body}.")})
+}
+
+#[test]
+fn an_id_token_says_who_connected_if_it_is_for_us_and_not_over() {
+    let spec = spec(
+        "[identity]\nsource = \"id_token\"\nurl = \"https://as.example/me\"\n\
+         stable_key = [\"/oid\", \"/id\"]\nworkspace = [\"/tid\"]\nlabel = [\"/email\"]\n",
+    );
+    let said = |answer: &Value| {
+        let tokens = first(&spec, answer).unwrap();
+        with_client(|client| identity_in_tokens(&spec, client, &tokens, NOW))
+    };
+    let end = NOW.as_secs();
+    let good =
+        json!({"aud": "c 1", "exp": end, "oid": "o", "tid": "t", "email": "ada@acme.example"});
+    let who = said(&claiming(&good)).unwrap().unwrap();
+    assert_eq!(
+        (who.key.as_str(), who.label.as_deref()),
+        ("t:o", Some("ada@acme.example"))
+    );
+    for (name, value, problem) in [
+        ("aud", json!(["x", "c 1"]), None),
+        (
+            "aud",
+            json!("x"),
+            Some("the id token is for another application"),
+        ),
+        (
+            "aud",
+            json!(null),
+            Some("the id token is for another application"),
+        ),
+        ("exp", json!(end - 299), None),
+        ("exp", json!(end - 300), Some("the id token is over")),
+        ("exp", json!("soon"), Some("the id token is over")),
+        ("oid", json!(null), Some("the identity answer names nobody")),
+        ("tid", json!(null), Some("the identity answer names nobody")),
+    ] {
+        let mut claims = good.clone();
+        claims[name] = value;
+        let problem = problem.map(str::to_owned);
+        let said = said(&claiming(&claims)).unwrap().err();
+        assert_eq!(said.map(|error| error.to_string()), problem, "{claims}");
+    }
+    for garbage in ["x", "a.b.c", "a.!.c", "..", "a.e30"] {
+        let answer = json!({"access_token": "a", "id_token": garbage});
+        assert!(said(&answer).unwrap().is_err(), "{garbage}");
+    }
+    // Credentials that were given come without one: the address is asked, which knows no tenant.
+    assert!(said(&json!({"access_token": "a"})).is_none());
+    let told = parse_identity(&spec, &answer(200, &json!({"id": "o", "email": "e"}))).unwrap();
+    assert_eq!(told.key, "o");
+    // It is read once, and neither sealed nor carried on.
+    let tokens = first(&spec, &claiming(&good)).unwrap();
+    let next = again(&spec, &tokens, &json!({"access_token": "b"}), NOW);
+    assert!(!String::from_utf8_lossy(next.to_bytes().expose_secret()).contains("id_token"));
+}
+
+#[test]
+fn an_end_that_no_answer_names_is_asked_for() {
+    let spec = spec(
+        "[refresh]\ntrigger = \"introspect\"\n[introspect]\nurl = \"https://as.example/introspect\"\n\
+         [lifetimes]\naccess_s = 7200\n",
+    );
+    let tokens = first(&spec, &json!({"access_token": "a/1", "refresh_token": "r"})).unwrap();
+    assert_eq!(tokens.expires_at, Some(NOW + Duration::from_secs(7200)));
+    // Until it is known, the end that the entry assumes makes it due.
+    assert_eq!(tokens.refresh_by(spec.refresh.renewal()), tokens.expires_at);
+    let request =
+        with_client(|client| introspect_request(&spec, client, &tokens).unwrap()).unwrap();
+    assert_eq!(request.request.uri(), "https://as.example/introspect");
+    assert_eq!(
+        String::from_utf8_lossy(request.request.body()),
+        "token=a%2F1&token_type_hint=access_token&client_id=c+1&client_secret=s%2F1"
+    );
+    let told = |status, body: &Value| parse_introspection(&answer(status, body), NOW);
+    let end = NOW.as_secs() + 900;
+    assert_eq!(
+        told(200, &json!({"active": true, "exp": end})),
+        Some(Timestamp::from_secs(end))
+    );
+    assert_eq!(
+        told(200, &json!({"active": true, "exp": end.to_string()})),
+        Some(Timestamp::from_secs(end))
+    );
+    assert_eq!(told(200, &json!({"active": false})), Some(NOW));
+    for (status, body) in [
+        (200, json!({"active": true})),
+        (200, json!({"active": "true", "exp": end})),
+        (200, json!({"exp": end})),
+        (401, json!({"active": false})),
+        (500, json!("x")),
+    ] {
+        assert_eq!(told(status, &body), None, "{status} {body}");
+    }
+    let clock = first(&self::spec(""), &json!({"access_token": "a"})).unwrap();
+    assert!(
+        with_client(|client| introspect_request(&self::spec(""), client, &clock).unwrap())
+            .is_none()
+    );
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn tokens() -> TokenSet {
         class: String::new(),
         also: Vec::new(),
         extra: Map::new(),
+        id_token: None,
     }
 }
 

@@ -6,18 +6,19 @@ mod protocol;
 use std::collections::BTreeSet;
 
 use ::http::HeaderName;
+use latchkey_oauth::pattern;
 
 use self::{
     endpoint::{check_endpoint, check_pagination},
     protocol::{
-        LATE, check_header_templates, check_headers, check_oauth, check_pointer, check_url,
+        LATE, check_example, check_header_templates, check_headers, check_oauth, check_pointer,
+        check_url,
     },
 };
 use crate::{
     catalog::CatalogError,
     entry::{Param, Provider, Service},
     lines::Place,
-    pattern,
     permission::{APP_KIND, is_scope},
     rate::LimitedWhen,
 };
@@ -347,6 +348,7 @@ fn check_rate(provider: &Provider, place: &Place) -> Checked {
         (&rate.limit_header, "limit_header"),
         (&rate.remaining_header, "remaining_header"),
         (&rate.reset_header, "reset_header"),
+        (&rate.reason_header, "reason_header"),
     ] {
         let valid = header
             .as_ref()
@@ -416,13 +418,13 @@ fn check_rate(provider: &Provider, place: &Place) -> Checked {
 fn check_answer_rules(rules: &[LimitedWhen], counted: bool, place: &Place) -> Checked {
     for (index, rule) in rules.iter().enumerate() {
         let place = place.at(index);
-        let texts = !rule.equals.is_empty() || rule.contains.is_some();
+        let texts = rule.is_worded();
         // These statuses have many reasons.
         let ambiguous = matches!(rule.http, 200..=299 | 400..=404);
         ensure(
             texts || rule.remaining_zero || !ambiguous,
             &place,
-            "needs remaining_zero, equals or contains",
+            "needs remaining_zero, equals, contains or regex",
         )?;
         ensure(
             counted || !rule.remaining_zero,
@@ -433,11 +435,12 @@ fn check_answer_rules(rules: &[LimitedWhen], counted: bool, place: &Place) -> Ch
             let place = place.key("header");
             let valid = HeaderName::try_from(header).is_ok();
             ensure(valid, &place, "is not a header's name")?;
-            ensure(texts, &place, "needs equals or contains")?;
+            ensure(texts, &place, "needs equals, contains or regex")?;
             ensure(rule.path.is_empty(), &place, "goes without path")?;
         } else if texts {
             check_pointer(&rule.path, &place.key("path"))?;
         }
+        check_example(rule.regex.as_ref(), rule.example.as_deref(), &place)?;
     }
     Ok(())
 }

@@ -11,7 +11,6 @@ pub mod entry;
 pub mod keys;
 mod lines;
 pub mod paging;
-mod pattern;
 pub mod permission;
 pub mod quirks;
 pub mod rate;

@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 
 use ::http::Method;
-use latchkey_oauth::{OauthSpec, answer::host_is_below, spec::Callback};
+use latchkey_oauth::{OauthSpec, answer::host_is_below, pattern, spec::Callback};
 use serde_json::{Map, Value};
 
-use crate::{
-    entry::{Param, Permission, PermissionKind, Provider, Service},
-    pattern,
-};
+use crate::entry::{Param, Permission, PermissionKind, Provider, Service};
 
 /// The parameter of an auth config that picks one of a provider's kinds of application.
 pub const APP_KIND: &str = "app_kind";

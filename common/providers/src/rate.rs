@@ -5,14 +5,19 @@ use std::time::Duration;
 use ::http::{HeaderMap, StatusCode};
 use latchkey_domain::Timestamp;
 use latchkey_oauth::{
-    HttpAnswer, retry_after,
+    HttpAnswer,
+    pattern::{self, Pattern},
+    retry_after,
     spec::{TimeField, TimeUnit},
     times::{DEFAULT_WAIT, RETRY_AFTER_CAP},
 };
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{entry::Provider, pattern};
+use crate::entry::Provider;
+
+/// Longest name of a limit that is passed on, in bytes; the longest seen is Jira's, of 26.
+const REASON_BYTES: usize = 64;
 
 /// `[rate]` of a catalogue file.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -39,6 +44,8 @@ pub struct RateSpec {
     pub retry_after_body: Option<TimeField>,
     /// A header that tells use and limit in one text (Salesforce).
     pub usage_header: Option<UsageHeader>,
+    /// The header with the name of the limit that was met (Jira): told to the caller.
+    pub reason_header: Option<String>,
     /// Answers after which asking again soon is useless: the day's budget is spent.
     pub not_retryable_when: Vec<LimitedWhen>,
     /// What the provider allows, as it publishes it. Calls keep to it, unless it is `unsure`.
@@ -115,9 +122,9 @@ pub struct LimitedWhen {
     /// `remaining_header` says 0.
     #[serde(default)]
     pub remaining_zero: bool,
-    /// The header that `equals` and `contains` look at, in place of the body.
+    /// The header that `equals`, `contains` and `regex` look at, in place of the body.
     pub header: Option<String>,
-    /// JSON pointer to the text of the body that `equals` and `contains` look at.
+    /// JSON pointer to the text of the body that `equals`, `contains` and `regex` look at.
     #[serde(default)]
     pub path: String,
     /// The text is one of these.
@@ -125,6 +132,10 @@ pub struct LimitedWhen {
     pub equals: Vec<String>,
     /// The text holds this, whatever its case.
     pub contains: Option<String>,
+    /// This pattern is found in the text.
+    pub regex: Option<Pattern>,
+    /// A text that `regex` finds, as the provider writes it: what the sandbox says.
+    pub example: Option<String>,
 }
 
 /// What an answer says about the budget.
@@ -184,6 +195,14 @@ impl RateSpec {
             reading.limited_until = Some(until.clamp(now, now + RETRY_AFTER_CAP));
         }
         reading
+    }
+
+    /// Which limit was met, in the provider's word, if it says so.
+    pub fn reason(&self, headers: &HeaderMap) -> Option<String> {
+        let text = header(headers, self.reason_header.as_deref()?)?.trim();
+        let word = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+        let fits = (1..=REASON_BYTES).contains(&text.len()) && text.chars().all(word);
+        fits.then(|| text.to_owned())
     }
 
     /// Limit and what is left, from the header that tells both.
@@ -256,7 +275,7 @@ impl LimitedWhen {
     }
 
     fn matches_text(&self, answer: &HttpAnswer) -> bool {
-        if self.equals.is_empty() && self.contains.is_none() {
+        if !self.is_worded() {
             return true;
         }
         let body: Value;
@@ -272,6 +291,18 @@ impl LimitedWhen {
         let holds = |part: &String| text.to_lowercase().contains(&part.to_lowercase());
         (self.equals.is_empty() || self.equals.iter().any(|code| code == text))
             && self.contains.as_ref().is_none_or(holds)
+            && self.regex.as_ref().is_none_or(|regex| regex.is_in(text))
+    }
+
+    /// Whether it looks at a text.
+    pub fn is_worded(&self) -> bool {
+        !self.equals.is_empty() || self.contains.is_some() || self.regex.is_some()
+    }
+
+    /// A text that it is for.
+    pub fn words(&self) -> Option<&str> {
+        let words = self.equals.first().or(self.contains.as_ref());
+        words.or(self.example.as_ref()).map(String::as_str)
     }
 }
 
@@ -352,6 +383,39 @@ mod tests {
         assert_eq!(until(&answer(429, &[("retry-after", "7")], "")), Some(7));
         let past = [("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")];
         assert_eq!(until(&answer(200, &past, "{}")), None);
+    }
+
+    #[test]
+    fn which_limit_was_met_is_told_if_it_is_a_word() {
+        let rate: RateSpec = toml::from_str(r#"reason_header = "ratelimit-reason""#).unwrap();
+        let said =
+            |text: &str| rate.reason(&answer(429, &[("ratelimit-reason", text)], "").headers);
+        assert_eq!(
+            said("jira-burst-based").as_deref(),
+            Some("jira-burst-based")
+        );
+        for no in ["", "two words", "<b>", &"x".repeat(65)] {
+            assert_eq!(said(no), None, "{no}");
+        }
+        assert_eq!(rate.reason(&HeaderMap::new()), None);
+        assert_eq!(github().reason(&answer(429, &[], "").headers), None);
+    }
+
+    #[test]
+    fn a_pattern_tells_one_refusal_from_another() {
+        let rate: RateSpec = toml::from_str(
+            r#"limited_when = [{ http = 400, path = "/message", regex = '^Limit \d+ of', example = "Limit 3 of 5" }]"#,
+        )
+        .unwrap();
+        let limited = |body: &str| {
+            rate.read(&answer(400, &[], body), NOW)
+                .limited_until
+                .is_some()
+        };
+        assert!(limited(r#"{"message":"Limit 100 of 100 reached"}"#));
+        assert!(!limited(r#"{"message":"No Limit 1 of"}"#));
+        assert!(!limited("{}"));
+        assert_eq!(rate.limited_when[0].words(), Some("Limit 3 of 5"));
     }
 
     #[test]

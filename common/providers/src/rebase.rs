@@ -23,6 +23,7 @@ fn lead_spec(spec: &mut OauthSpec, prefix: &str) {
         authorize,
         token,
         refresh,
+        introspect,
         revoke,
         identity,
         ..
@@ -32,6 +33,7 @@ fn lead_spec(spec: &mut OauthSpec, prefix: &str) {
     let others = refresh
         .url
         .iter_mut()
+        .chain(introspect.as_mut().map(|introspect| &mut introspect.url))
         .chain(revoke.as_mut().map(|revoke| &mut revoke.url));
     for url in others {
         lead(url, prefix);

@@ -200,6 +200,7 @@ fn previous() -> TokenSet {
         class: String::new(),
         also: Vec::new(),
         extra: Map::new(),
+        id_token: None,
     }
 }
 

@@ -351,7 +351,37 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         "[[services]]",
         "[[oauth.errors]]\nclass = \"permanent\"\n[[services]]",
-        "18: oauth.errors[0]: needs http, equals or contains",
+        "18: oauth.errors[0]: needs http, equals, contains or regex",
+    ),
+    (
+        "[[services]]",
+        "[[oauth.errors]]\nclass = \"permanent\"\nregex = \"(\"\n[[services]]",
+        "20: regex parse error",
+    ),
+    (
+        "[[services]]",
+        "[[oauth.errors]]\nclass = \"permanent\"\nregex = \"x\"\n[[services]]",
+        "18: oauth.errors[0].example: goes with regex",
+    ),
+    (
+        "[[services]]",
+        "[[oauth.errors]]\nclass = \"permanent\"\nregex = \"x\"\nexample = \"y\"\n[[services]]",
+        "21: oauth.errors[0].example: is not found by the regex",
+    ),
+    (
+        "[[services]]",
+        "[oauth.refresh]\ntrigger = \"introspect\"\n[[services]]",
+        "5: oauth.introspect: goes with refresh.trigger",
+    ),
+    (
+        "[[services]]",
+        "[oauth.introspect]\nurl = \"https://x.example\"\n[[services]]",
+        "18: oauth.introspect: goes with refresh.trigger",
+    ),
+    (
+        "[[services]]",
+        "[rate]\nreason_header = \"a b\"\n[[services]]",
+        "19: rate.reason_header: is not a header's name",
     ),
     (
         "slug = \"api\"",

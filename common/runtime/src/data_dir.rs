@@ -137,6 +137,9 @@ pub struct RunFile {
     pub public_url: String,
     /// The admin listener.
     pub admin_url: String,
+    /// The sandbox beside it, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox_url: Option<String>,
     /// What operator requests carry.
     #[serde(serialize_with = "expose", deserialize_with = "hide")]
     pub operator_token: SecretString,
@@ -188,6 +191,7 @@ mod tests {
             pid: 7,
             public_url: "http://127.0.0.1:1".into(),
             admin_url: "http://127.0.0.1:2".into(),
+            sandbox_url: None,
             operator_token: SecretString::from("op-secret"),
             started_at: Timestamp::from_secs(1),
             version: "0".into(),

@@ -7,11 +7,9 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
-
 use crate::{
     ServerError,
-    process::{free_port, signal, until},
+    process::{free_port, until},
 };
 
 /// Tries to find a port that stays free.
@@ -93,20 +91,15 @@ impl PrivateRedis {
         }
     }
 
-    /// Stops its process where it is (SIGSTOP): connections stand, nothing answers.
+    /// Has it stand still for so long: connections stand, nothing answers, no key expires. Returns when it goes on.
     ///
     /// # Errors
     /// [`ServerError::System`] if it is gone.
-    pub fn pause(&self) -> Result<(), ServerError> {
-        signal(&self.child, Signal::STOP)
-    }
-
-    /// Lets it go on.
-    ///
-    /// # Errors
-    /// [`ServerError::System`] if it is gone.
-    pub fn resume(&self) -> Result<(), ServerError> {
-        signal(&self.child, Signal::CONT)
+    pub async fn stand_still(&self, time: Duration) -> Result<(), ServerError> {
+        let (port, seconds) = (self.port, time.as_secs_f64().to_string());
+        let slept = tokio::task::spawn_blocking(move || ask(port, &["DEBUG", "SLEEP", &seconds]));
+        slept.await.map_err(std::io::Error::other)??;
+        Ok(())
     }
 
     async fn comes_up(&mut self) -> Result<bool, ServerError> {
@@ -137,9 +130,12 @@ fn down() -> ServerError {
 
 fn spawn(port: u16, settings: &[String]) -> Result<Child, ServerError> {
     let fixed = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+    // For `stand_still`.
+    let local = ["--enable-debug-command", "local"];
     let spawned = Command::new(NAME)
         .args(["--port", &port.to_string(), "--loglevel", "warning"])
         .args(fixed)
+        .args(local)
         .args(settings)
         .current_dir(std::env::temp_dir())
         .stdin(Stdio::null())

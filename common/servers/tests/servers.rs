@@ -45,8 +45,15 @@ async fn redis_forgets_pauses_and_obeys() {
         server.command(&["NOPE"]),
         Err(ServerError::Refused { .. })
     ));
-    server.pause().unwrap();
-    server.resume().unwrap();
+    let millis = || {
+        let time = server.command(&["TIME"]).unwrap();
+        let (seconds, micros) = time.split_once('\n').unwrap();
+        seconds.parse::<u64>().unwrap() * 1000 + micros.parse::<u64>().unwrap() / 1000
+    };
+    let before = millis();
+    let still = std::time::Duration::from_millis(300);
+    server.stand_still(still).await.unwrap();
+    assert!(millis() - before >= 300);
     server.kill().unwrap();
     assert!(server.command(&["PING"]).is_err());
     server.start_again().await.unwrap();

@@ -254,27 +254,6 @@ impl Store {
         self.get_connection(partner, id).await
     }
 
-    /// Changes the label (Flowra's display name).
-    pub async fn set_connection_label(
-        &self,
-        partner: PartnerId,
-        id: ConnectionId,
-        label: Option<&str>,
-        now: Timestamp,
-    ) -> Result<bool> {
-        let changed = Sql::new(
-            "UPDATE connections SET label = $1, updated_at = $2 \
-             WHERE partner_id = $3 AND id = $4 AND revoked_at IS NULL",
-        )
-        .bind(&label.map(str::to_owned))
-        .bind(&now)
-        .bind(&partner)
-        .bind(&id)
-        .run(&self.engine.write)
-        .await?;
-        Ok(changed > 0)
-    }
-
     /// `active` ↔ `paused` by the partner; `false` if there is no such living connection.
     pub async fn pause_connection(
         &self,

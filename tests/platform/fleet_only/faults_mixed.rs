@@ -18,6 +18,8 @@ use crate::count;
 
 /// Between two faults.
 const PAUSE: Duration = Duration::from_secs(3);
+/// How long Redis stands still.
+const STILL: Duration = Duration::from_secs(2);
 /// Clients that ask and write at once, and accounts whose tokens are refreshed beside that.
 const CLIENTS: usize = 6;
 const REFRESHED: usize = 10;
@@ -138,7 +140,7 @@ impl Processes {
     }
 
     /// One fault, in turns.
-    async fn strike(&mut self, rig: &mut Rig, fault: usize) {
+    async fn strike(&mut self, rig: &mut Rig, told: &Told, fault: usize) {
         let round = fault / 8;
         match fault % 8 {
             0 => self.workers[round % 4].crash_and_restart().await,
@@ -153,15 +155,15 @@ impl Processes {
             }
             4 => {
                 rig.redis.kill().unwrap();
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                let before = told.refused.load(Ordering::Relaxed);
+                until("a client that was refused", || async {
+                    (told.refused.load(Ordering::Relaxed) > before).then_some(())
+                })
+                .await;
                 rig.redis.start_again().await.unwrap();
             }
             5 => self.apis[round % 2].crash_and_restart().await,
-            6 => {
-                rig.redis.pause().unwrap();
-                tokio::time::sleep(Duration::from_secs(2)).await;
-                rig.redis.resume().unwrap();
-            }
+            6 => rig.redis.stand_still(STILL).await.unwrap(),
             _ => {
                 rig.postgres.crash().await.unwrap();
                 rig.postgres.start_again().await.unwrap();
@@ -198,7 +200,7 @@ async fn faults_every_few_seconds_leave_every_job_final_and_every_call_one_recei
     pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while began.elapsed() < lasts {
         pause.tick().await;
-        processes.strike(&mut rig, faults).await;
+        processes.strike(&mut rig, &told, faults).await;
         faults += 1;
     }
     told.stop.store(true, Ordering::Relaxed);

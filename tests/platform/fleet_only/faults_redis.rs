@@ -63,11 +63,11 @@ async fn redis_cut_paused_and_restarted_is_survived() {
     accept_writes(&partner, 50).await;
     rig.settled(Duration::from_secs(30)).await;
 
-    rig.redis.pause().unwrap();
-    let pause = tokio::spawn(tokio::time::sleep(Duration::from_secs(5)));
-    accept_writes(&partner, 50).await;
-    pause.await.unwrap();
-    rig.redis.resume().unwrap();
+    let (stood_still, ()) = tokio::join!(
+        rig.redis.stand_still(Duration::from_secs(5)),
+        accept_writes(&partner, 50)
+    );
+    stood_still.unwrap();
     rig.settled(Duration::from_secs(30)).await;
 
     rig.redis.kill().unwrap();

@@ -72,7 +72,7 @@ async fn adopt(adoption: &Exchange<'_>) -> Result<(), Failed> {
     let client = client.map_err(|e| Failed::exchange(&e))?;
     let given = adoption.open("code", session.code.as_deref()).await?;
     let tokens = TokenSet::from_bytes(given.expose_secret().as_bytes());
-    let tokens = tokens.map_err(|e| Failed::exchange(&e))?;
+    let mut tokens = tokens.map_err(|e| Failed::exchange(&e))?;
     let identity = adoption.identity(&client, &tokens).await;
     let identity = identity.map_err(|failed| match failed.code {
         // Asked, and refused.
@@ -82,5 +82,6 @@ async fn adopt(adoption: &Exchange<'_>) -> Result<(), Failed> {
         },
         _ => failed,
     })?;
+    adoption.end(&client, &mut tokens).await?;
     adoption.store(&client, &tokens, &identity).await
 }

@@ -25,6 +25,7 @@ use crate::{
     Worker,
     client::{self, OauthClient},
     fault::point,
+    introspection::ask_end,
     register::Handler,
     runner::{Attempt, Failure},
 };
@@ -158,6 +159,7 @@ impl Exchange<'_> {
         let client = client.map_err(|e| Failed::exchange(&e))?;
         let mut tokens = self.exchange(&client).await?;
         point("exchange::answered");
+        self.end(&client, &mut tokens).await?;
         let mut identity = self.identity(&client, &tokens).await?;
         self.site(&client, &mut tokens, &mut identity).await?;
         self.store(&client, &tokens, &identity).await
@@ -281,10 +283,11 @@ impl Exchange<'_> {
         tokens: &TokenSet,
     ) -> Result<Identity, Failed> {
         let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
-        if let Some(said) = identity_in_tokens(spec, tokens) {
+        let credentials = client.client(&self.session.params, &tokens.extra);
+        let now = self.worker.ctx.now();
+        if let Some(said) = identity_in_tokens(spec, &credentials, tokens, now) {
             return said.map_err(|e| Failed::exchange(&e));
         }
-        let credentials = client.client(&self.session.params, &tokens.extra);
         let answer = self
             .ask(client, tokens, || {
                 identity_request(spec, &credentials, tokens)
@@ -297,6 +300,20 @@ impl Exchange<'_> {
                 label: None,
             }),
         }
+    }
+
+    /// When the access token ends, where the provider must be asked.
+    pub(super) async fn end(
+        &self,
+        client: &OauthClient,
+        tokens: &mut TokenSet,
+    ) -> Result<(), Failed> {
+        let ctx = &self.worker.ctx;
+        let spec = client.spec().map_err(|e| Failed::exchange(&e))?;
+        let kept = tokens.extra.clone();
+        let credentials = client.client(&self.session.params, &kept);
+        ask_end(ctx, spec, &credentials, tokens, ctx.now()).await;
+        Ok(())
     }
 
     /// Which of several sites the connection is for; its name becomes part of the label.

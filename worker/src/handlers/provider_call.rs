@@ -313,12 +313,27 @@ impl<'a> Call<'a> {
 
     /// Leave to send, right before the request.
     async fn enter(&self, with: &With) -> Step<Entered> {
-        let (ctx, gate, partner) = (self.ctx, &self.worker.gate, self.partner());
         let plan = self.plan().await?;
+        match self.ask_gate(with, &plan).await? {
+            Ok(entered) => Ok(entered),
+            // Nobody waits for it: it has its turn at the partner's rate.
+            Err(Refusal::Minute(least)) if self.is_durable() => {
+                let turn = self.worker.gate.turn(self.partner(), &plan, least).await;
+                Err(Ended::Later(Outcome::Snooze {
+                    until: self.ctx.now() + turn,
+                    reason: "its partner's calls of this minute are used up".into(),
+                }))
+            }
+            Err(refusal) => Err(self.refused(&refusal)),
+        }
+    }
+
+    async fn ask_gate(&self, with: &With, plan: &Plan) -> Step<Result<Entered, Refusal>> {
+        let (ctx, gate, partner) = (self.ctx, &self.worker.gate, self.partner());
         let (provider, _) = self.entry(with)?;
         let asked = Asked {
             partner,
-            plan: &plan,
+            plan,
             key: &with.key,
             connection: with.connection.row.id,
             endpoint: &self.kind.endpoint,
@@ -326,17 +341,7 @@ impl<'a> Call<'a> {
             now: ctx.now(),
             monotonic: ctx.clock.monotonic(),
         };
-        match gate.enter(asked).await {
-            Ok(entered) => Ok(entered),
-            // Nobody waits for it: it has its turn at the partner's rate.
-            Err(Refusal::Minute(least)) if self.is_durable() => {
-                Err(Ended::Later(Outcome::Snooze {
-                    until: asked.now + gate.turn(partner, &plan, least).await,
-                    reason: "its partner's calls of this minute are used up".into(),
-                }))
-            }
-            Err(refusal) => Err(self.refused(&refusal)),
-        }
+        Ok(gate.enter(asked).await)
     }
 
     fn refused(&self, refusal: &Refusal) -> Ended {

@@ -101,11 +101,18 @@ pub(super) struct Claimed {
 
 /// Everything that sending needs, made before the claim: what fails on our side fails without one.
 pub(super) struct Prepared {
-    pub(super) client: Arc<OauthClient>,
+    pub(super) caller: Caller,
     pub(super) current: FreshToken,
     pub(super) request: HttpRequest,
     /// The breakers it passes.
     pub(super) path: Path,
+}
+
+/// As whom the token endpoint is asked.
+pub(super) struct Caller {
+    pub(super) client: Arc<OauthClient>,
+    /// What was asked of the end user before connecting, where these requests need it.
+    pub(super) connection: JsonMap,
 }
 
 impl Claimed {
@@ -202,12 +209,12 @@ impl Protocol {
         let current = self.tokens(loaded).await?;
         let spec = client.spec().map_err(Blocked::Client)?;
         let connection = self.connection_params(&loaded.row, spec).await?;
-        let caller = client.client(&connection, &current.tokens.extra);
-        let request = refresh_request(spec, &caller, &current.tokens);
+        let credentials = client.client(&connection, &current.tokens.extra);
+        let request = refresh_request(spec, &credentials, &current.tokens);
         let request = request.map_err(|e| Blocked::Request(Arc::new(e)))?;
         let path = Path::of(&loaded.row.provider, loaded.row.auth_config_id, &request);
         Ok(Prepared {
-            client,
+            caller: Caller { client, connection },
             current,
             request,
             path,
@@ -224,6 +231,7 @@ impl Protocol {
         let url = spec.refresh.url.as_ref().unwrap_or(&spec.token.url);
         let mut slots = std::iter::once(url)
             .chain(spec.refresh.params.values())
+            .chain(spec.introspect.iter().map(|introspect| &introspect.url))
             .flat_map(Template::slots);
         if !slots.any(|(source, _)| source == Source::Connection) {
             return Ok(JsonMap::default());
@@ -241,11 +249,12 @@ impl Protocol {
     /// Sends once; whatever comes of it, the attempt ends here.
     async fn send(&self, claimed: Claimed, prepared: Prepared) -> End {
         let Prepared {
-            client,
+            caller,
             current,
             request,
             path,
         } = prepared;
+        let client = &caller.client;
         let clock = &self.ctx.clock;
         let passage = match self.health.pass(&path, clock.monotonic()) {
             Ok(passage) => passage,
@@ -270,12 +279,12 @@ impl Protocol {
         }
         let is_probe = client.config.status == AuthConfigStatus::Paused;
         let failure = match answer {
-            Ok(answer) => match self.read(&claimed, &client, &current, &answer) {
+            Ok(answer) => match self.read(&claimed, client, &current, &answer) {
                 Ok(tokens) => {
-                    let end = self.land(&claimed, tokens).await;
+                    let end = self.land(&claimed, &caller, tokens).await;
                     if is_probe {
                         let now = claimed.moment.now(&**clock);
-                        self.resume(&claimed.row, &client, now).await;
+                        self.resume(&claimed.row, client, now).await;
                     }
                     return end;
                 }
@@ -283,7 +292,7 @@ impl Protocol {
                     let class = refusal.class_after(claimed.row.failures);
                     let mut failure = Failure::refused(&refusal, class);
                     if class == Class::Operator {
-                        failure.paused = self.pause(&claimed.row, &client, &refusal).await;
+                        failure.paused = self.pause(&claimed.row, client, &refusal).await;
                         if failure.paused.is_none() {
                             // Refused with credentials that are old by now: again, with the new ones.
                             failure.class = Class::Transient;

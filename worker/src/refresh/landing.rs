@@ -12,13 +12,14 @@ use latchkey_telemetry::{Chain, RefreshOutcome};
 use secrecy::ExposeSecret;
 
 use super::{
-    attempt::{Claimed, End},
+    attempt::{Caller, Claimed, End},
     fault,
     journal::Ticket,
     protocol::Protocol,
     record::{Entry, Head},
     refresher::FreshToken,
 };
+use crate::introspection::ask_end;
 
 /// A commit that takes longer lets the journal be synced to the disk: something is wrong with the store, and
 /// the machine may be next.
@@ -31,8 +32,13 @@ const STORE_AWAY: Backoff = Backoff {
 
 impl Protocol {
     /// Brings an answer home.
-    pub(super) async fn land(&self, claimed: &Claimed, tokens: TokenSet) -> End {
-        let Some(entry) = self.seal(claimed, &tokens).await else {
+    pub(super) async fn land(
+        &self,
+        claimed: &Claimed,
+        caller: &Caller,
+        mut tokens: TokenSet,
+    ) -> End {
+        let Some(mut entry) = self.seal(claimed, &tokens).await else {
             return End::Crashed;
         };
         let ticket = match self.journal.keep(&entry) {
@@ -43,6 +49,13 @@ impl Protocol {
             }
         };
         self.count_entries();
+        // The journal holds them without the end that is asked for now: then that of the entry stands.
+        if self.asks_end(claimed, caller, &mut tokens).await {
+            match self.seal(claimed, &tokens).await {
+                Some(told) => entry = told,
+                None => return End::Crashed,
+            }
+        }
         fault::point("refresh::before_commit");
         let Some(landed) = self.store_answer(claimed, &entry, ticket.as_ref()).await else {
             return End::Crashed;
@@ -53,6 +66,20 @@ impl Protocol {
         }
         self.count_entries();
         self.landed(claimed, tokens, landed).await
+    }
+
+    /// Asks the provider when the new access token ends, where its answers do not say; whether it told.
+    async fn asks_end(&self, claimed: &Claimed, caller: &Caller, tokens: &mut TokenSet) -> bool {
+        let Ok(spec) = caller.client.spec() else {
+            return false;
+        };
+        if spec.introspect.is_none() {
+            return false;
+        }
+        let kept = tokens.extra.clone();
+        let credentials = caller.client.client(&caller.connection, &kept);
+        let now = claimed.moment.now(&*self.ctx.clock);
+        ask_end(&self.ctx, spec, &credentials, tokens, now).await
     }
 
     /// Seals the new tokens for the version they will be. The data key was at hand for the old ones; if it

@@ -9,7 +9,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use latchkey_jobs::kinds::provider_call::{CallAnswer, CallResult};
-use latchkey_providers::{Endpoint, Service, Target};
+use latchkey_providers::{Endpoint, RateSpec, Service, Target};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 
@@ -155,9 +155,13 @@ fn named(
     if limited_for_s.is_some() || status == StatusCode::TOO_MANY_REQUESTS {
         let wait = limited_for_s.map_or(LIMITED_FOR, Duration::from_secs);
         let text = "The provider is asked too often on this account's behalf. Wait and try again.";
+        let mut details = told(status, body);
+        if let Some(reason) = page.rate.and_then(|rate| rate.reason(headers)) {
+            details["reason"] = reason.into();
+        }
         return Err(ApiError::new(Code::ProviderRateLimited, text)
             .retry_after(wait)
-            .also("details", told(status, body)));
+            .also("details", details));
     }
     if !status.is_success() {
         let text = format!("The provider answered {}.", status.as_u16());
@@ -191,6 +195,7 @@ fn named(
 struct Page<'a> {
     endpoint: Option<(&'a Service, &'a Endpoint)>,
     target: Option<&'a str>,
+    rate: Option<&'a RateSpec>,
 }
 
 impl<'a> Page<'a> {
@@ -198,6 +203,7 @@ impl<'a> Page<'a> {
     const NONE: Page<'static> = Page {
         endpoint: None,
         target: None,
+        rate: None,
     };
 
     fn of(api: &'a Api, call: &'a Call) -> Self {
@@ -213,6 +219,7 @@ impl<'a> Page<'a> {
         Self {
             endpoint,
             target: Some(&call.request.target),
+            rate: provider.map(|provider| &provider.rate),
         }
     }
 
@@ -320,6 +327,25 @@ mod tests {
         ];
         assert_eq!(names, kept);
         assert_eq!(response.headers().get_all("link").iter().count(), 2);
+    }
+
+    #[test]
+    fn which_limit_of_the_provider_was_met_is_told() {
+        let rate = RateSpec {
+            reason_header: Some("ratelimit-reason".into()),
+            ..RateSpec::default()
+        };
+        let page = Page {
+            rate: Some(&rate),
+            ..Page::NONE
+        };
+        let pairs = [("ratelimit-reason".to_owned(), "jira-burst-based".to_owned())];
+        let headers = read_headers(&pairs);
+        let refused = named(StatusCode::FORBIDDEN, &headers, b"{}", Some(7), page).unwrap_err();
+        assert_eq!(refused.code, Code::ProviderRateLimited);
+        assert_eq!(refused.retry_after, Some(Duration::from_secs(7)));
+        let details = json!({"status": 403, "body": {}, "reason": "jira-burst-based"});
+        assert_eq!(refused.also.unwrap()["details"], details);
     }
 
     #[test]

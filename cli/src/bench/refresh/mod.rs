@@ -14,6 +14,7 @@ use clap::Args;
 use latchkey_domain::{Clock, SystemClock, SystemEntropy, Timestamp};
 use latchkey_runtime::{Config, Context, DataDir, Stopper};
 use latchkey_sandbox::SeededGrant;
+use latchkey_store::bench::grants;
 
 use self::place::{Place, Tuning};
 use crate::{
@@ -35,8 +36,8 @@ Examples:
 const TOOK: &str = "latchkey_refresh_seconds";
 /// Between the last seeding and the moment at which all are due: the processes come up in it.
 const COMING_UP: Duration = Duration::from_secs(10);
-/// The same for each thousand grants, which are written after the moment was chosen.
-const FOR_EACH_THOUSAND: Duration = Duration::from_secs(1);
+/// When grants are due while they are written: longer than that takes.
+const NOT_YET: Duration = Duration::from_secs(3600);
 /// How often the workers are asked for their numbers: asking more often costs them a share of the machine.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for all to be refreshed.
@@ -160,9 +161,9 @@ async fn seed(place: &Place, seeded: &[SeededGrant]) -> anyhow::Result<Timestamp
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
     let ctx = Context::open(config, clock, entropy, Stopper::new()).await?;
     let owner = seeding::owner(&ctx, &place.sandbox.url).await?;
-    let thousands = u32::try_from(seeded.len() / 1000).unwrap_or(u32::MAX);
-    let due = ctx.store.db_now().await? + COMING_UP + FOR_EACH_THOUSAND * thousands;
-    seeding::store(&ctx, owner, seeded, due).await?;
+    seeding::store(&ctx, owner, seeded, ctx.store.db_now().await? + NOT_YET).await?;
+    let due = ctx.store.db_now().await? + COMING_UP;
+    grants::make_all_due(&ctx.store, due).await?;
     ctx.store.close().await;
     drop(lock);
     Ok(due)

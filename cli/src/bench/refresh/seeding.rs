@@ -166,6 +166,7 @@ async fn connection(
         class: String::new(),
         also: Vec::new(),
         extra: JsonMap::new(),
+        id_token: None,
     };
     let (id, bytes) = (grant_id.to_string(), tokens.to_bytes());
     let sealed = ctx

@@ -19,8 +19,8 @@ pub use self::{
         RevokeMethod, RevokeWhich, SitePick,
     },
     token::{
-        ClientAuth, Evicts, Lifetimes, MaxGrants, RedirectUri, Refresh, RefreshTrigger, Renewal,
-        ReuseEffect, Rotation, RotationMode, Token, TokenBody,
+        ClientAuth, Evicts, Introspect, Lifetimes, MaxGrants, RedirectUri, Refresh, RefreshTrigger,
+        Renewal, ReuseEffect, Rotation, RotationMode, Token, TokenBody,
     },
 };
 use crate::template::Template;
@@ -42,6 +42,8 @@ pub struct OauthSpec {
     /// What differs when refreshing.
     #[serde(default)]
     pub refresh: Refresh,
+    /// How the end of an access token is asked for, where no answer names it.
+    pub introspect: Option<Introspect>,
     /// How answers of the token endpoint are read.
     #[serde(default)]
     pub response: Response,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
 use super::ScopeSeparator;
+use crate::pattern::Pattern;
 
 /// How answers of the token endpoint are read.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -87,7 +88,7 @@ pub struct ErrorRule {
     pub class: ErrorClass,
     /// The status, if it matters.
     pub http: Option<u16>,
-    /// JSON pointer to the text that `equals` and `contains` look at.
+    /// JSON pointer to the text that `equals`, `contains` and `regex` look at.
     #[serde(default = "error_path")]
     pub path: String,
     /// The text is one of these.
@@ -95,6 +96,10 @@ pub struct ErrorRule {
     pub equals: Vec<String>,
     /// The text holds this.
     pub contains: Option<String>,
+    /// This pattern is found in the text.
+    pub regex: Option<Pattern>,
+    /// A text that `regex` finds, as the provider writes it: what the sandbox says.
+    pub example: Option<String>,
 }
 
 fn error_path() -> String {

@@ -160,6 +160,8 @@ pub struct IdentitySpec {
     pub pick: Option<SitePick>,
     /// The answer, as the provider's documentation shows it.
     pub example: Option<JsonText>,
+    /// The claims of an id token, as the provider's documentation shows them.
+    pub claims: Option<JsonText>,
 }
 
 /// Where it is said who connected.
@@ -171,6 +173,9 @@ pub enum IdentitySource {
     Http,
     /// In the answer of the token endpoint: nothing more is asked.
     TokenResponse,
+    /// In the claims of the id token that came with the code's answer (OpenID Connect Core §2). For credentials that
+    /// came without one the address is asked, if there is one; `workspace` is not looked for there.
+    IdToken,
 }
 
 /// The method of an identity request.

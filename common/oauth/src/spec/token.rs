@@ -107,7 +107,7 @@ impl Refresh {
     /// When a refresh is due.
     pub fn renewal(&self) -> Renewal {
         Renewal {
-            by_clock: self.trigger == RefreshTrigger::Clock,
+            by_clock: self.trigger != RefreshTrigger::On401,
             lead: Duration::from_secs(self.lead_s.unwrap_or_default()),
             keepalive: self.keepalive_s.map(Duration::from_secs),
         }
@@ -124,6 +124,19 @@ pub enum RefreshTrigger {
     /// A refused call alone: the provider names no end.
     #[serde(rename = "on_401")]
     On401,
+    /// The end of the access token, which is asked for at `[oauth.introspect]`: no answer names it. Until an answer
+    /// came, and where none comes, the end that the entry assumes.
+    Introspect,
+}
+
+/// How the end of an access token is asked for (RFC 7662).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Introspect {
+    /// The introspection endpoint.
+    pub url: Template,
+    /// Another client authentication than the token endpoint's.
+    pub auth: Option<ClientAuth>,
 }
 
 /// What a refresh does to the refresh token.

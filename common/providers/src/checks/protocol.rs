@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use ::http::{HeaderName, HeaderValue};
 use latchkey_oauth::{
     OauthSpec, Template,
-    spec::{Authorize, ErrorRule, IdentityMethod, IdentitySource, IdentitySpec, Response},
+    pattern::{self, Pattern},
+    spec::{
+        Authorize, ErrorRule, IdentityMethod, IdentitySource, IdentitySpec, RefreshTrigger,
+        Response,
+    },
     template::Source,
 };
 use url::Url;
@@ -14,7 +18,6 @@ use super::{Checked, WORD, ensure, is_word};
 use crate::{
     entry::{Param, Provider},
     lines::Place,
-    pattern,
 };
 
 /// Parameters that an entry may drop or rename. The state is never among the dropped.
@@ -49,6 +52,16 @@ pub(super) fn check_oauth(provider: &Provider, spec: &OauthSpec, place: &Place) 
         check_url(provider, url, &refresh.key("url"), LATE)?;
     }
     check_templates(provider, &spec.refresh.params, &refresh.key("params"), LATE)?;
+    let introspect = place.key("introspect");
+    let asks = spec.refresh.trigger == RefreshTrigger::Introspect;
+    ensure(
+        asks == spec.introspect.is_some(),
+        &introspect,
+        "goes with refresh.trigger = \"introspect\", and with nothing else",
+    )?;
+    if let Some(asked) = &spec.introspect {
+        check_url(provider, &asked.url, &introspect.key("url"), LATE)?;
+    }
     check_response(&spec.response, &place.key("response"))?;
     check_callback(spec, &place.key("callback"))?;
     let graceful = spec.rotation.grace_s == 0 || spec.rotation.mode.spends();
@@ -191,11 +204,21 @@ fn check_response(response: &Response, place: &Place) -> Checked {
 }
 
 fn check_identity(provider: &Provider, identity: &IdentitySpec, place: &Place) -> Checked {
-    let asked = identity.source == IdentitySource::Http;
+    let fits = match identity.source {
+        IdentitySource::Http => identity.url.is_some(),
+        IdentitySource::TokenResponse => identity.url.is_none(),
+        IdentitySource::IdToken => true,
+    };
     ensure(
-        asked == identity.url.is_some(),
+        fits,
         &place.key("url"),
-        "goes with source = \"http\", and with nothing else",
+        "goes with source = \"http\", may go with \"id_token\", and with nothing else",
+    )?;
+    let claimed = identity.source == IdentitySource::IdToken;
+    ensure(
+        claimed || identity.claims.is_none(),
+        &place.key("claims"),
+        "goes with source = \"id_token\"",
     )?;
     if let Some(url) = &identity.url {
         check_url(provider, url, &place.key("url"), LATE)?;
@@ -263,8 +286,24 @@ fn check_callback(spec: &OauthSpec, place: &Place) -> Checked {
 
 fn check_error_rule(rule: &ErrorRule, place: &Place) -> Checked {
     check_pointer(&rule.path, &place.key("path"))?;
-    let conditions = rule.http.is_some() || !rule.equals.is_empty() || rule.contains.is_some();
-    ensure(conditions, place, "needs http, equals or contains")
+    let worded = !rule.equals.is_empty() || rule.contains.is_some() || rule.regex.is_some();
+    let conditions = rule.http.is_some() || worded;
+    ensure(conditions, place, "needs http, equals, contains or regex")?;
+    check_example(rule.regex.as_ref(), rule.example.as_deref(), place)
+}
+
+/// A pattern of a rule goes with a text that it finds, for the sandbox to say.
+pub(super) fn check_example(
+    regex: Option<&Pattern>,
+    example: Option<&str>,
+    place: &Place,
+) -> Checked {
+    let place = place.key("example");
+    match (regex, example) {
+        (Some(regex), Some(text)) => ensure(regex.is_in(text), &place, "is not found by the regex"),
+        (None, None) => Ok(()),
+        _ => ensure(false, &place, "goes with regex: a text that it finds"),
+    }
 }
 
 pub(super) fn check_pointer(pointer: &str, place: &Place) -> Checked {

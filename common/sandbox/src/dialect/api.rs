@@ -113,8 +113,7 @@ fn carried(place: &TokenHeader, asked: &Asked) -> Option<String> {
 fn unauthorized(provider: &Provider) -> Response {
     if let Some(rule) = provider.unauthorized_when.first() {
         let status = StatusCode::from_u16(rule.http).unwrap_or(StatusCode::UNAUTHORIZED);
-        let text = rule.equals.first().or(rule.contains.as_ref());
-        let mut body = rate::words_at(&rule.path, text.map_or("", String::as_str));
+        let mut body = rate::words_at(&rule.path, rule.words().unwrap_or_default());
         if let Some(path) = &provider.oauth.response.ok_path {
             put(&mut body, path, false.into());
         }

@@ -157,11 +157,12 @@ impl Grants {
         mint: &mut dyn FnMut() -> String,
     ) -> Issued {
         let refreshable = is_refreshable(spec);
-        let by_clock = spec.refresh.trigger == RefreshTrigger::Clock;
-        let life = spec
-            .lifetimes
-            .access_s
-            .or((refreshable && by_clock).then_some(ACCESS_LIFE_S));
+        let trigger = spec.refresh.trigger;
+        let ends = refreshable && trigger != RefreshTrigger::On401;
+        let life = spec.lifetimes.access_s.or(ends.then_some(ACCESS_LIFE_S));
+        // Where the end must be asked for, it is none that anybody could have known.
+        let halved = trigger == RefreshTrigger::Introspect;
+        let life = life.map(|life| if halved { life / 2 } else { life });
         if spec.rotation.old_access_dies {
             let old = self
                 .tokens
@@ -284,6 +285,25 @@ impl Grants {
             scopes: grant.consent.scopes.clone(),
             class: held.class.clone(),
         })
+    }
+
+    /// Ends access tokens before their time, one user's or all; returns how many.
+    pub(crate) fn kill_access(&mut self, user: Option<&str>) -> usize {
+        let rows = &self.rows;
+        let theirs = |held: &&mut Held| {
+            let of = &rows[held.grant].consent.user;
+            !held.is_refresh && !held.dead && user.is_none_or(|user| user == of)
+        };
+        let ended = self.tokens.values_mut().filter(theirs);
+        ended.map(|held| held.dead = true).count()
+    }
+
+    /// When an access token of this client ends, if it works.
+    pub(super) fn end_of(&self, token: &str, client: &str, now: Timestamp) -> Option<Timestamp> {
+        self.caller(token, now)?;
+        let held = self.tokens.get(token)?;
+        let theirs = self.rows.get(held.grant)?.consent.client == client;
+        held.ends_at.filter(|_| theirs)
     }
 
     /// Revokes a token as far as the provider says; says whether it was alive.

@@ -82,6 +82,14 @@ impl Dialects {
         dialect.map_or(0, |dialect| crate::state::lock(&dialect.grants).alive())
     }
 
+    /// Ends access tokens of every dialect before their time, one user's or all; returns how many.
+    pub(crate) fn kill_access(&self, user: Option<&str>) -> usize {
+        let dialects = self.0.values();
+        dialects
+            .map(|dialect| crate::state::lock(&dialect.grants).kill_access(user))
+            .sum()
+    }
+
     /// Their slugs.
     pub(crate) fn slugs(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -162,6 +170,13 @@ async fn answer(shared: &Shared, dialect: &Dialect, asked: &Asked) -> Response {
         };
         let act = async { token::token(shared, dialect, &specs, asked) };
         return under_faults(shared, target, act).await;
+    }
+    let introspected = specs.iter().find(|(_, spec)| {
+        let introspect = spec.introspect.as_ref();
+        introspect.is_some_and(|introspect| asked.is_at(&introspect.url))
+    });
+    if let Some((_, spec)) = introspected.filter(|_| posted) {
+        return token::introspect(shared, dialect, spec, asked);
     }
     let revoke = specs.iter().find_map(|(_, spec)| {
         let revoke = spec.revoke.as_ref()?;

@@ -121,12 +121,15 @@ fn form(rate: &RateSpec, wanted: u64) -> Option<&LimitedWhen> {
     match nth.checked_sub(1) {
         Some(nth) => rate.limited_when.get(nth),
         // Its usual one: the first that is its own, rather than its gateway's or one of a bare status.
-        None => rate.limited_when.iter().find(|rule| {
-            let said = !rule.equals.is_empty() || rule.contains.is_some();
-            rule.header.is_none() && (said || rule.remaining_zero)
-        }),
+        None => rate
+            .limited_when
+            .iter()
+            .find(|rule| rule.header.is_none() && (rule.is_worded() || rule.remaining_zero)),
     }
 }
+
+/// Which limit a dialect says that was met.
+const REASON: &str = "sandbox-budget";
 
 /// "Too often", in one of the provider's forms.
 pub(super) fn too_often(provider: &Provider, left: &Left, now: Timestamp, wanted: u64) -> Response {
@@ -134,7 +137,7 @@ pub(super) fn too_often(provider: &Provider, left: &Left, now: Timestamp, wanted
     let mut body = json!({"message": "too many requests"});
     let rule = form(rate, wanted);
     let mut status = StatusCode::TOO_MANY_REQUESTS;
-    let said = rule.and_then(|rule| rule.equals.first().or(rule.contains.as_ref()));
+    let said = rule.and_then(LimitedWhen::words);
     if let Some(rule) = rule {
         status = StatusCode::from_u16(rule.http).unwrap_or(status);
         if let Some(text) = said.filter(|_| !rule.path.is_empty()) {
@@ -156,6 +159,9 @@ pub(super) fn too_often(provider: &Provider, left: &Left, now: Timestamp, wanted
     let named = rule.and_then(|rule| rule.header.as_ref()).zip(said);
     if let Some((name, value)) = named.and_then(|(name, text)| header_of(name, text)) {
         answer.headers_mut().insert(name, value);
+    }
+    if let Some(name) = &rate.reason_header {
+        answer.headers_mut().extend(header_of(name, REASON));
     }
     let told = rate.reset_header.is_some() || rate.retry_after_body.is_some();
     let hopeless = rule.is_some_and(|rule| rate.not_retryable_when.contains(rule));

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use latchkey_domain::Timestamp;
 use latchkey_oauth::{
     OauthSpec,
-    spec::{ClientAuth, PkceMode, RedirectUri, Refusal, TimeUnit, TokenBody},
+    spec::{ClientAuth, PkceMode, RedirectUri, RefreshTrigger, Refusal, TimeUnit, TokenBody},
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -35,6 +35,9 @@ enum No {
     /// It is not built as this provider wants it.
     Request(String),
 }
+
+/// Life of an id token: what most providers give.
+const ID_TOKEN_LIFE_S: i64 = 3600;
 
 type Fields = Map<String, Value>;
 
@@ -110,7 +113,54 @@ fn exchange<'a>(
     for one in &issued {
         write_class(spec, &mut body, one, &scopes, now);
     }
+    if let Some(token) = id_token(spec, &client, &user, now) {
+        put(&mut body, "/id_token", token.into());
+    }
     Ok((StatusCode::OK, Json(body)).into_response())
+}
+
+/// An id token about a user (OpenID Connect Core §2), where the entry reads one. Nobody checks its signature: it comes
+/// from the token endpoint itself.
+fn id_token(spec: &OauthSpec, client: &str, user: &str, now: Timestamp) -> Option<String> {
+    let claims = spec.identity.as_ref()?.claims.as_ref()?;
+    let mut claims = data::filled(&claims.0, &data::Words::of(user));
+    put(&mut claims, "/aud", client.into());
+    put(&mut claims, "/iat", now.as_secs().into());
+    put(
+        &mut claims,
+        "/exp",
+        (now.as_secs() + ID_TOKEN_LIFE_S).into(),
+    );
+    let parts = [json!({"alg": "RS256", "typ": "JWT"}), claims];
+    let parts = parts.map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+    Some(format!("{}.{}.c2lnbmVk", parts[0], parts[1]))
+}
+
+/// The introspection endpoint (RFC 7662).
+pub(super) fn introspect(
+    shared: &Shared,
+    dialect: &Dialect,
+    spec: &OauthSpec,
+    asked: &Asked,
+) -> Response {
+    let own = spec.introspect.as_ref().and_then(|asked| asked.auth);
+    let proven = proven(shared, spec, own.unwrap_or(spec.token.auth), asked);
+    let (client, fields) = match proven {
+        Ok(proven) => proven,
+        Err(no) => return say_no(spec, no),
+    };
+    let now = shared.now();
+    let token = text(&fields, "token").unwrap_or_default();
+    let answer = match lock(&dialect.grants).end_of(token, &client, now) {
+        Some(end) => json!({
+            "active": true,
+            "token_type": "access_token",
+            "client_id": client,
+            "exp": end.as_secs(),
+        }),
+        None => json!({"active": false}),
+    };
+    (StatusCode::OK, Json(answer)).into_response()
 }
 
 fn refresh<'a>(
@@ -395,7 +445,7 @@ fn write_standard(
 
 /// An answer that says when it was written leaves it to the reader when it ends (Salesforce).
 fn names_its_end(spec: &OauthSpec) -> bool {
-    spec.response.issued_at.is_none()
+    spec.response.issued_at.is_none() && spec.refresh.trigger != RefreshTrigger::Introspect
 }
 
 fn joined<'s>(spec: &OauthSpec, scopes: impl Iterator<Item = &'s str>) -> Value {

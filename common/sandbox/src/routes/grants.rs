@@ -50,11 +50,12 @@ pub(crate) async fn revoke_all(
     Json(json!({ "revoked": shared.revoke_all(which.user.as_deref()) }))
 }
 
-/// `POST /sandbox/grants/expire-access`: kills access tokens before their time; the API answers 401.
+/// `POST /sandbox/grants/expire-access`: kills access tokens before their time, the dialects' too; the API answers 401.
 pub(crate) async fn expire_access(
     State(shared): State<Arc<Shared>>,
     Query(which): Query<Which>,
 ) -> Json<Value> {
-    let expired = lock(&shared.grants).kill_access(which.user.as_deref());
+    let user = which.user.as_deref();
+    let expired = lock(&shared.grants).kill_access(user) + shared.dialects.kill_access(user);
     Json(json!({ "expired": expired }))
 }

@@ -192,7 +192,12 @@ impl Walker {
         let Some(end) = connected.tokens.expires_at else {
             return Ok("the access token has no end".to_owned());
         };
-        self.advance(self.now().until(end));
+        let second = Duration::from_secs(1);
+        self.advance(self.now().until(end).saturating_sub(second));
+        if !self.works(&connected).await? {
+            return Err("an access token ends before it was said to".to_owned());
+        }
+        self.advance(second);
         if self.works(&connected).await? {
             return Err("an access token at its end works".to_owned());
         }
@@ -244,6 +249,9 @@ impl Walker {
                 body_of(&second)
             )
         })?;
+        if played.reason_header.is_some() && self.entry.rate.reason(&second.headers).is_none() {
+            return Err("which limit was met is not understood".to_owned());
+        }
         let wait = self.now().until(until);
         let mut useless = played.not_retryable_when.iter();
         let hopeless = useless.any(|rule| rule.matches(&second, &reading));

@@ -8,8 +8,8 @@ use latchkey_domain::{SystemEntropy, refresh::Class};
 use latchkey_oauth::{
     AllowedHosts, Asked, AuthorizeRequest, Client as OauthClient, CodeExchange, HttpRequest, Pkce,
     TokenError, TokenSet, answer::TOKEN_ANSWER_BYTES, answer::parse_tokens, authorize_url,
-    check_issuer, exchange_request, identity_in_tokens, identity_request, parse_identity,
-    parse_sites, sites_request, spec::CallbackCheck,
+    check_issuer, exchange_request, identity_in_tokens, identity_request, introspect_request,
+    parse_identity, parse_introspection, parse_sites, sites_request, spec::CallbackCheck,
 };
 use latchkey_providers::{captured, quirks};
 use secrecy::ExposeSecret;
@@ -39,6 +39,7 @@ impl Walker {
             identity: None,
         };
         self.check_tokens(&connected.tokens)?;
+        self.introspect(&mut connected).await?;
         self.identify(&mut connected).await?;
         Ok(connected)
     }
@@ -151,21 +152,41 @@ impl Walker {
         }
     }
 
+    /// When the access token ends, where the provider must be asked.
+    async fn introspect(&self, connected: &mut Connected) -> Done<()> {
+        let client = self.client(&connected.params, &connected.tokens.extra);
+        let request = introspect_request(self.spec(), &client, &connected.tokens).map_err(text)?;
+        let Some(request) = request else {
+            return Ok(());
+        };
+        let answer = self.send(request).await?;
+        let end = parse_introspection(&answer, self.now());
+        let end = end.filter(|end| *end > self.now());
+        let told = || String::from_utf8_lossy(&answer.body).into_owned();
+        connected.tokens.expires_at = Some(end.ok_or_else(|| format!("no end: {}", told()))?);
+        Ok(())
+    }
+
     /// Who connected, and for which site.
     async fn identify(&self, connected: &mut Connected) -> Done<()> {
         let spec = self.spec();
-        let said = identity_in_tokens(spec, &connected.tokens);
-        let mut identity = said.transpose().map_err(text)?;
-        if identity.is_none() {
-            let client = self.client(&connected.params, &connected.tokens.extra);
-            let request = identity_request(spec, &client, &connected.tokens).map_err(text)?;
-            if let Some(request) = request {
-                let answer = self.send(request).await?;
-                let told = || String::from_utf8_lossy(&answer.body).into_owned();
-                let found = parse_identity(spec, &answer);
-                identity = Some(found.map_err(|error| format!("{error}: {}", told()))?);
-            }
+        let client = self.client(&connected.params, &connected.tokens.extra);
+        let said = identity_in_tokens(spec, &client, &connected.tokens, self.now());
+        let said = said.transpose().map_err(text)?;
+        let claimed = spec.identity.as_ref().and_then(|of| of.claims.as_ref());
+        if claimed.is_some() && said.is_none() {
+            return Err("the id token was not read".to_owned());
         }
+        // Where there is an address it is asked too, as for credentials that came without an id token.
+        let request = identity_request(spec, &client, &connected.tokens).map_err(text)?;
+        let mut identity = None;
+        if let Some(request) = request {
+            let answer = self.send(request).await?;
+            let told = || String::from_utf8_lossy(&answer.body).into_owned();
+            let found = parse_identity(spec, &answer);
+            identity = Some(found.map_err(|error| format!("{error}: {}", told()))?);
+        }
+        let identity = said.or(identity);
         let labelled = spec
             .identity
             .as_ref()

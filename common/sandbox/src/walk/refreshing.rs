@@ -206,7 +206,7 @@ fn presented(tokens: &TokenSet) -> Vec<String> {
 
 /// The answers that a rule is for, one for each of its words.
 fn faults(rule: &ErrorRule, in_success: bool) -> Vec<FaultKind> {
-    let words = match rule.contains.as_ref() {
+    let words = match rule.contains.as_ref().or(rule.example.as_ref()) {
         Some(part) => vec![part.clone()],
         None => rule.equals.clone(),
     };

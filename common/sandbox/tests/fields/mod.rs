@@ -29,6 +29,7 @@ oauth.errors                     [[oauth.errors]]
 oauth.refusals                   [oauth.refusals]
 oauth.refusals.grant             [oauth.refusals.grant]
 oauth.refusals.client            [oauth.refusals.client]
+oauth.introspect                 [oauth.introspect]
 oauth.revoke                     [oauth.revoke]
 oauth.revoke.token_header        [oauth.revoke.token_header]
 oauth.identity                   [oauth.identity]
@@ -78,6 +79,7 @@ const FILES: &[(&str, &str)] = &[
     ("allowed", "api/src/routes/calls/tests/allowed.rs"),
     ("budgets", "common/limits/src/budgets.rs"),
     ("keys", "common/providers/src/keys.rs"),
+    ("rate", "common/providers/src/rate.rs"),
     ("shape", "common/providers/src/shape.rs"),
     ("shopify", "common/providers/src/quirks/shopify.rs"),
     ("template", "common/providers/src/endpoint/template.rs"),
@@ -126,9 +128,11 @@ oauth.refresh.url                         walk refresh: the address
 oauth.refresh.auth                        requests refreshes_with_and_without_scope
 oauth.refresh.params                      walk refresh: a field left out
 oauth.refresh.send_scope                  walk refresh: the scope sent along
-oauth.refresh.trigger                     dialects ends_are_counted_as_the_entry_says
+oauth.refresh.trigger                     walk refresh: what makes it due
 oauth.refresh.lead_s                      dialects ends_are_counted_as_the_entry_says
 oauth.refresh.keepalive_s                 dialects ends_are_counted_as_the_entry_says
+oauth.introspect.url                      walk introspect: the address
+oauth.introspect.auth                     walk introspect: who asks
 oauth.response.ok_path                    dialects a_success_without_its_ok_is_an_error
 oauth.response.error_path                 dialects an_error_s_code_may_stand_elsewhere
 oauth.response.scope_separator            walk response: separator of granted scopes
@@ -159,6 +163,8 @@ oauth.errors.http                         fixtures errors_and_every_rule_of_them
 oauth.errors.path                         walk errors: where the code stands
 oauth.errors.equals                       fixtures errors_and_every_rule_of_them
 oauth.errors.contains                     fixtures errors_and_every_rule_of_them
+oauth.errors.regex                        walk errors: the pattern
+oauth.errors.example                      suite every_entry_is_walked_through
 oauth.refusals.grant.http                 suite every_entry_is_walked_through
 oauth.refusals.grant.body                 suite every_entry_is_walked_through
 oauth.revoke.method                       walk revoke: method
@@ -171,7 +177,7 @@ oauth.revoke.which                        requests revocations_of_every_form
 oauth.revoke.success_codes                walk revoke: the status that confirms
 oauth.revoke.gone_codes                   answers revocations_are_confirmed_gone_or_to_be_tried_again
 oauth.revoke.blast_radius                 walk revoke: the blast radius
-oauth.identity.source                     dialects identities_stand_elsewhere_too
+oauth.identity.source                     walk identity: the source
 oauth.identity.url                        suite every_entry_is_walked_through
 oauth.identity.method                     walk identity: method
 oauth.identity.body                       dialects identities_stand_elsewhere_too
@@ -180,6 +186,7 @@ oauth.identity.stable_key                 walk identity: the key
 oauth.identity.label                      walk identity: the label
 oauth.identity.workspace                  walk identity: the workspace
 oauth.identity.example                    suite every_entry_is_walked_through
+oauth.identity.claims                     suite every_entry_is_walked_through
 oauth.identity.pick.url                   walk identity: the site
 oauth.identity.pick.list                  dialects a_site_is_picked_once
 oauth.identity.pick.id                    dialects a_site_is_picked_once
@@ -250,6 +257,7 @@ rate.limit_header                         fixtures limits_and_every_rule_of_them
 rate.remaining_header                     walk rate: the header of what is left
 rate.reset_header                         walk rate: the unit of the end
 rate.reset_unit                           walk rate: the unit of the end
+rate.reason_header                        walk rate: which limit was met
 rate.min_wait_s                           fixtures limits_and_every_rule_of_them
 rate.scope                                budgets a_spent_budget_comes_back_and_is_nobody_elses
 rate.not_retryable_when                   fixtures limits_and_every_rule_of_them
@@ -259,6 +267,8 @@ rate.limited_when.header                  fixtures limits_and_every_rule_of_them
 rate.limited_when.path                    fixtures limits_and_every_rule_of_them
 rate.limited_when.equals                  fixtures limits_and_every_rule_of_them
 rate.limited_when.contains                fixtures limits_and_every_rule_of_them
+rate.limited_when.regex                   rate a_pattern_tells_one_refusal_from_another
+rate.limited_when.example                 rate a_pattern_tells_one_refusal_from_another
 rate.buckets.limit_header                 fixtures limits_and_every_rule_of_them
 rate.buckets.remaining_header             fixtures limits_and_every_rule_of_them
 rate.buckets.reset_header                 fixtures limits_and_every_rule_of_them

@@ -2,10 +2,11 @@
 
 use latchkey_oauth::{
     OauthSpec,
+    pattern::Pattern,
     spec::{
-        ClientAuth, ErrorClass, Evicts, IdentityMethod, PkceMode, RedirectUri, RefreshTrigger,
-        ReuseEffect, RevokeAuth, RevokeBody, RevokeMethod, RotationMode, ScopeSeparator, TimeUnit,
-        TokenBody,
+        ClientAuth, ErrorClass, Evicts, IdentityMethod, IdentitySource, PkceMode, RedirectUri,
+        RefreshTrigger, ReuseEffect, RevokeAuth, RevokeBody, RevokeMethod, RotationMode,
+        ScopeSeparator, TimeUnit, TokenBody,
     },
 };
 use latchkey_providers::{PageStyle, Provider};
@@ -377,6 +378,41 @@ pub(crate) const ALL: &[Mutation] = &[
             };
             set(&mut revoke.blast_radius, wrong)
         })
+    }),
+    m("refresh: what makes it due", |p| {
+        let asked = p.oauth.refresh.trigger == RefreshTrigger::Introspect;
+        asked && {
+            p.oauth.introspect = None;
+            set(&mut p.oauth.refresh.trigger, RefreshTrigger::Clock)
+        }
+    }),
+    m("introspect: who asks", |p| {
+        let introspect = p.oauth.introspect.as_mut();
+        introspect.is_some_and(|introspect| set(&mut introspect.auth, Some(ClientAuth::None)))
+    }),
+    m("introspect: the address", |p| {
+        let elsewhere = p.oauth.authorize.url.clone();
+        let introspect = p.oauth.introspect.as_mut();
+        introspect.is_some_and(|introspect| set(&mut introspect.url, elsewhere))
+    }),
+    m("identity: the source", |p| {
+        let identity = p.oauth.identity.as_mut();
+        identity.is_some_and(|identity| {
+            let claimed = identity.source == IdentitySource::IdToken;
+            claimed && set(&mut identity.source, IdentitySource::Http)
+        })
+    }),
+    m("rate: which limit was met", |p| {
+        let named = p.rate.reason_header.is_some();
+        named && set(&mut p.rate.reason_header, Some("x-elsewhere".to_owned()))
+    }),
+    m("errors: the pattern", |p| {
+        let pattern = p
+            .oauth
+            .errors
+            .iter_mut()
+            .find_map(|rule| rule.regex.as_mut());
+        pattern.is_some_and(|pattern| set(pattern, Pattern::new("nowhere").unwrap()))
     }),
     m("identity: method", |p| {
         let identity = p

@@ -45,6 +45,14 @@ pub async fn insert(store: &Store, new: &[NewConnection]) -> Result<()> {
     Ok(())
 }
 
+/// Makes all grants due at one moment.
+pub async fn make_all_due(store: &Store, at: Timestamp) -> Result<u64> {
+    Sql::new("UPDATE grants SET wake_at = $1, due_at = $1 WHERE due_at IS NOT NULL AND partner_id IN (SELECT id FROM partners)")
+        .bind(&at)
+        .run(&store.engine.write)
+        .await
+}
+
 /// When what a round gave back would be due again.
 const AWAY: Duration = Duration::from_secs(30 * 24 * 3600);
 

@@ -197,7 +197,7 @@ async fn switches_labels_and_pauses(t: &Fixture) {
     let id = made.row.id;
     assert!(
         t.store
-            .set_connection_label(partner, id, Some("Work"), t.now())
+            .set_connection_display_name(partner, id, Some("Work"), t.now())
             .await
             .unwrap()
     );

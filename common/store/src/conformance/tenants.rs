@@ -130,7 +130,11 @@ async fn another_partners_connections_are_none(t: &Fixture) {
         .set_enabled_services(yours, id, &[("a".into(), false)].into(), now)
         .await;
     assert!(switched.unwrap().is_none());
-    assert!(!s.set_connection_label(yours, id, None, now).await.unwrap());
+    assert!(
+        !s.set_connection_display_name(yours, id, None, now)
+            .await
+            .unwrap()
+    );
     assert!(!s.pause_connection(yours, id, true, now).await.unwrap());
     assert!(
         s.mark_disconnected(yours, id, None, now)

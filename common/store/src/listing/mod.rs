@@ -178,21 +178,13 @@ impl Store {
         partner: PartnerId,
         ids: &[&ConnectionId],
     ) -> Result<BTreeMap<ConnectionId, Listed>> {
-        let mut toolkits: BTreeMap<ConnectionId, Vec<String>> = BTreeMap::new();
+        // Two statements that read different tables, beside each other.
         let reached = Sql::new(
             "SELECT connection_id, toolkit FROM connection_toolkits WHERE partner_id = $1",
         )
         .bind(&partner)
         .any_of("connection_id", ids)
-        .push(" ORDER BY toolkit")
-        .rows(&self.engine.read)
-        .await?;
-        for row in &reached {
-            toolkits
-                .entry(column(row, 0)?)
-                .or_default()
-                .push(column(row, 1)?);
-        }
+        .push(" ORDER BY toolkit");
         let rows = Sql::new(format!(
             "SELECT {}, {}, {} FROM connections c \
              JOIN grants g ON g.partner_id = c.partner_id AND g.connection_id = c.id \
@@ -202,9 +194,16 @@ impl Store {
             columns::<ListedRow>("c.")
         ))
         .bind(&partner)
-        .any_of("c.id", ids)
-        .rows(&self.engine.read)
-        .await?;
+        .any_of("c.id", ids);
+        let read = &self.engine.read;
+        let (reached, rows) = futures::try_join!(reached.rows(read), rows.rows(read))?;
+        let mut toolkits: BTreeMap<ConnectionId, Vec<String>> = BTreeMap::new();
+        for row in &reached {
+            toolkits
+                .entry(column(row, 0)?)
+                .or_default()
+                .push(column(row, 1)?);
+        }
         let (first, second) = (ConnectionRow::COLUMNS.len(), GrantRow::COLUMNS.len());
         let read = |row: &AnyRow| {
             let connection = Connection {

@@ -18,7 +18,7 @@ use super::{
     ending::{Answered, Ended, Fault},
 };
 use crate::{
-    gate::Entered,
+    gate::{Entered, Refusal},
     refresh::{FreshToken, NotFresh},
 };
 
@@ -28,6 +28,12 @@ const REPEAT_BACKOFF: Backoff = Backoff {
     base: Duration::from_millis(200),
     cap: Duration::from_secs(1),
 };
+
+/// Longest wait for the provider's budget before a repeat: the budgets that are counted by the second are back by
+/// then, and a slot of the worker is not held for longer.
+const LONGEST_TURN: Duration = Duration::from_secs(2);
+/// Times that it is asked for: others take from it too.
+const MAX_TURNS: u32 = 5;
 
 /// What came of sending.
 pub(super) struct Sent {
@@ -127,12 +133,24 @@ impl Call<'_> {
         }
     }
 
-    /// The request once more and leave to send it, if both can be had.
+    /// The request once more and leave to send it, if both can be had. A budget that is back in a moment is waited
+    /// for: else a call would end with a refusal that the newer token mends.
     async fn again(&self, with: &With, fresh: &FreshToken) -> Option<(HttpRequest, Entered)> {
         let (_, service) = self.entry(with).ok()?;
         let request = self.build(with, service, fresh).ok()?;
-        let entered = self.enter(with).await.ok()?;
-        Some((request, entered))
+        let plan = self.plan().await.ok()?;
+        for _ in 0..MAX_TURNS {
+            let wait = match self.ask_gate(with, &plan).await.ok()? {
+                Ok(entered) => return Some((request, entered)),
+                Err(Refusal::Budget(wait) | Refusal::Full(wait)) => wait,
+                Err(_) => return None,
+            };
+            if wait > LONGEST_TURN || wait >= self.timeout() {
+                return None;
+            }
+            tokio::time::sleep(wait).await;
+        }
+        None
     }
 
     /// A token newer than the refused one, or the reason why the grant is dead.

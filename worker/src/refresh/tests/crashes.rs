@@ -78,14 +78,14 @@ pub(super) async fn run_until(
         return Ok(());
     }
     let Prepared {
-        client,
+        caller,
         current,
         request,
         ..
     } = prepared;
     let answer = protocol.ctx.http.send(request, LONG, 64 * 1024).await;
     let Ok(answer) = answer else { return Ok(()) };
-    let Ok(tokens) = protocol.read(&claimed, &client, &current, &answer) else {
+    let Ok(tokens) = protocol.read(&claimed, &caller.client, &current, &answer) else {
         return Ok(());
     };
     if point == Point::AfterAnswer {
@@ -213,10 +213,16 @@ async fn a_silent_holder_is_awaited_for_the_patience_and_its_late_answer_changes
         .send(sent, LONG, 64 * 1024)
         .await
         .unwrap();
-    let late = stopped
+    let late = stopped.protocol.read(
+        &claimed,
+        &prepared.caller.client,
+        &prepared.current,
+        &answer,
+    );
+    let end = stopped
         .protocol
-        .read(&claimed, &prepared.client, &prepared.current, &answer);
-    let end = stopped.protocol.land(&claimed, late.unwrap()).await;
+        .land(&claimed, &prepared.caller, late.unwrap())
+        .await;
     assert!(matches!(end, End::Moved), "{end:?}");
     assert_eq!(rig.row(grant).await.version, 2);
     rig.pass(2);
@@ -234,9 +240,12 @@ async fn a_late_answer_lands_while_its_version_stands_also_over_needs_reauth() {
         .send(prepared.request, LONG, 64 * 1024)
         .await
         .unwrap();
-    let late = process
-        .protocol
-        .read(&claimed, &prepared.client, &prepared.current, &answer);
+    let late = process.protocol.read(
+        &claimed,
+        &prepared.caller.client,
+        &prepared.current,
+        &answer,
+    );
     let reason = DeadReason::RotationOutcomeUnknown.as_str();
     assert!(
         rig.ctx
@@ -246,7 +255,11 @@ async fn a_late_answer_lands_while_its_version_stands_also_over_needs_reauth() {
             .unwrap()
     );
     rig.pass(3600);
-    match process.protocol.land(&claimed, late.unwrap()).await {
+    match process
+        .protocol
+        .land(&claimed, &prepared.caller, late.unwrap())
+        .await
+    {
         End::Landed { token } => assert_eq!(token.version, 2),
         end => panic!("{end:?}"),
     }
@@ -264,9 +277,12 @@ async fn a_stale_answer_does_not_touch_a_grant_that_was_connected_again() {
         .send(prepared.request, LONG, 64 * 1024)
         .await
         .unwrap();
-    let stale = process
-        .protocol
-        .read(&claimed, &prepared.client, &prepared.current, &answer);
+    let stale = process.protocol.read(
+        &claimed,
+        &prepared.caller.client,
+        &prepared.current,
+        &answer,
+    );
     let seeded = rig
         .sandbox
         .seed(&latchkey_sandbox::Seed::new(1))
@@ -277,7 +293,10 @@ async fn a_stale_answer_does_not_touch_a_grant_that_was_connected_again() {
     rig.connect(rig.row(grant).await.connection_id, grant, 2, &new)
         .await;
     let before = rig.ctx.store.load_grant(grant).await.unwrap();
-    let end = process.protocol.land(&claimed, stale.unwrap()).await;
+    let end = process
+        .protocol
+        .land(&claimed, &prepared.caller, stale.unwrap())
+        .await;
     assert!(matches!(end, End::Moved), "{end:?}");
     assert_eq!(rig.ctx.store.load_grant(grant).await.unwrap(), before);
     let token = fresh(&process, grant).await.unwrap();

@@ -397,6 +397,7 @@ fn class_of(weather: Weather, failures: u32, now: Timestamp) -> (Ended, Class) {
         class: String::new(),
         also: Vec::new(),
         extra: serde_json::Map::new(),
+        id_token: None,
     };
     let refused = parse_tokens(&spec, &answer, Asked::Refresh(&held), now).unwrap_err();
     (refused.ended, refused.class_after(failures))

@@ -333,6 +333,7 @@ pub(super) fn tokens(seeded: &SeededGrant, issued_at: Timestamp, end: Timestamp)
         class: String::new(),
         also: Vec::new(),
         extra: JsonMap::new(),
+        id_token: None,
     }
 }
 

@@ -239,12 +239,7 @@ async fn a_session_ends_with_its_code() {
     let entry = "extends = \"sandbox\"\n[oauth.token]\ncode_ttl_s = 30\n";
     std::fs::write(entries.path().join("sandbox.toml"), entry).unwrap();
     let walk = Walk::with(&[("catalog_dir", entries.path().to_str().unwrap())]).await;
-    let settings = json!({"confirmation": "partner"});
-    walk.partner
-        .client
-        .patch("/api/v1/partner", settings)
-        .await
-        .data();
+    walk.confirmed_by_partner().await;
     let account = walk.partner.account("user-1").await;
     for (waited, code) in [(29, ""), (30, "SESSION_EXPIRED")] {
         let link = walk.link(&account).await;
@@ -271,12 +266,7 @@ async fn a_session_ends_with_its_code() {
 #[tokio::test]
 async fn a_confirmation_comes_in_time_or_not_at_all() {
     let walk = Walk::new().await;
-    let settings = json!({"confirmation": "partner"});
-    walk.partner
-        .client
-        .patch("/api/v1/partner", settings)
-        .await
-        .data();
+    walk.confirmed_by_partner().await;
     let account = walk.partner.account("user-1").await;
     let link = walk.link(&account).await;
     let landed = walk.browser().connect(&link, "user-1").await;
