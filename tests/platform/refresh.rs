@@ -197,6 +197,43 @@ async fn an_endpoint_slower_than_the_lease_sees_no_overlap() {
     assert_eq!(counters["refresh_overlap"], 0, "{counters}");
 }
 
+/// An introspection endpoint that refuses, and one that never answers: tokens are connected and refreshed all the same,
+/// and the end that is known without it stands.
+#[tokio::test]
+async fn an_introspection_that_fails_costs_nothing() {
+    // Connections to it stand, and nobody answers them.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sandbox = Sandbox::start(&[]).await;
+    let refuses = format!("{}/nowhere", sandbox.url);
+    let hangs = format!("http://{}/", silent.local_addr().unwrap());
+    for url in [refuses, hangs] {
+        let catalog = catalog(&format!(
+            "mode = \"single_use\"\n[oauth.refresh]\ntrigger = \"introspect\"\n\
+             [oauth.introspect]\nurl = \"{url}\""
+        ));
+        let options = ServerOptions::default().with("CATALOG_DIR", catalog.path().display());
+        let server = Server::start(options).await;
+        server.sandbox_config(&sandbox).await;
+        let partner = server.partner("test").await;
+        let account = partner.connected("user-1").await;
+        let connected = partner.integration(&account).await;
+        assert_eq!(connected["status"], "active", "{url}: {connected}");
+        let path = format!("/accounts/{account}/integrations/sandbox/refresh");
+        let job = partner.send("POST", &path, None).await.data();
+        let job = partner.job(job["job_id"].as_str().expect("a job")).await;
+        assert_eq!(job["status"], "completed", "{url}: {job}");
+        let refreshed = partner.integration(&account).await;
+        let ends = |seen: &serde_json::Value| seen["expires_at"].as_str().map(str::to_owned);
+        assert!(ends(&refreshed) > ends(&connected), "{url}: {refreshed}");
+        assert!(refreshed["next_refresh_at"].is_string(), "{refreshed}");
+        sandbox.expire_access().await;
+        let answer = partner.call("GET", "/sandbox/profile", "user-1", &[], None);
+        answer.await.data();
+    }
+    let counters = sandbox.counters().await;
+    assert_eq!(counters["refresh_reuse"], 0, "{counters}");
+}
+
 /// What an integration says of itself, and the command beside the server: one truth with its history.
 #[tokio::test]
 async fn a_connection_tells_what_it_is_and_what_it_went_through() {

@@ -148,6 +148,16 @@ async fn no_token_is_lost_while_the_store_is_away_and_the_disk_full() {
 /// The same, and the process is told to stop before the store is back: the next one finds the journal.
 #[tokio::test]
 async fn no_token_is_lost_by_a_stop_while_the_store_is_away() {
+    stopped_without_store(None).await;
+}
+
+/// And with a disk on which no file can grow.
+#[tokio::test]
+async fn no_token_is_lost_by_a_stop_while_the_store_is_away_and_the_disk_full() {
+    stopped_without_store(Some(SHORT)).await;
+}
+
+async fn stopped_without_store(longest_file: Option<u64>) {
     let options = ServerOptions::default()
         .quick()
         .taking_file_limits()
@@ -156,6 +166,9 @@ async fn no_token_is_lost_by_a_stop_while_the_store_is_away() {
     for round in 1..=count(1, 100) as u64 {
         place.rotate().await;
         place.take_store_away().await;
+        if longest_file.is_some() {
+            place.server.file_limit(longest_file);
+        }
         place.answers_kept(1).await;
         place.server.stop().await;
         place.give_store_back().await;

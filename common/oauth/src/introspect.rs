@@ -36,13 +36,14 @@ pub fn introspect_request(
     token_request(captured(asked.request(&capture))?, &spec.token, client).map(Some)
 }
 
-/// When the token ends, by the answer's `exp` (RFC 7662 §2.2, seconds since the epoch): now for one that is not
-/// active any more; `None` where the answer does not say.
+/// When the token ends, by the answer's `exp` (RFC 7662 §2.2, seconds since the epoch); `None` where the answer does
+/// not say. A token that was given a moment ago and is told to be inactive, or over, is one of which this client may
+/// not be told (§2.2): to take that for its end would refresh it without pause.
 pub fn parse_introspection(answer: &HttpAnswer, now: Timestamp) -> Option<Timestamp> {
     let members = members(&answer.body).filter(|_| answer.status.is_success())?;
-    match members.get("active")? {
-        Value::Bool(true) => TimeUnit::EpochS.read(members.get("exp")?, now),
-        Value::Bool(false) => Some(now),
-        _ => None,
+    if members.get("active") != Some(&Value::Bool(true)) {
+        return None;
     }
+    let end = TimeUnit::EpochS.read(members.get("exp")?, now)?;
+    (end > now).then_some(end)
 }

@@ -465,9 +465,13 @@ fn an_end_that_no_answer_names_is_asked_for() {
         told(200, &json!({"active": true, "exp": end.to_string()})),
         Some(Timestamp::from_secs(end))
     );
-    assert_eq!(told(200, &json!({"active": false})), Some(NOW));
     for (status, body) in [
         (200, json!({"active": true})),
+        (200, json!({"active": false})),
+        (200, json!({"active": false, "exp": end})),
+        (200, json!({"active": true, "exp": NOW.as_secs()})),
+        (200, json!({"active": true, "exp": end * 1000})),
+        (200, json!({"active": true, "exp": -1})),
         (200, json!({"active": "true", "exp": end})),
         (200, json!({"exp": end})),
         (401, json!({"active": false})),
