@@ -1,7 +1,11 @@
 //! What `deploy/` hands to operators, held against this program: every command line in it is one that the
 //! command line accepts, and every setting one that there is.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Parser;
 use latchkey_runtime::Config;
@@ -12,7 +16,8 @@ use crate::commands::Cli;
 const OF_OTHERS: [&str; 1] = ["LATCHKEY_CONFIG"];
 
 fn deploy(path: &str) -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy")).join(path)
+    // Relative to the package, where tests run: a build folder may outlive the checkout it was filled from.
+    Path::new("../deploy").join(path)
 }
 
 fn read(path: &str) -> String {

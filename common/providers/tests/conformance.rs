@@ -26,9 +26,7 @@ const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 type Params = Map<String, Value>;
 
 fn folder(slug: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "fixtures", slug]
-        .iter()
-        .collect()
+    ["fixtures", slug].iter().collect()
 }
 
 fn fixture<T: DeserializeOwned>(slug: &str, name: &str) -> T {

@@ -36,10 +36,7 @@ fn below(folder: &str) -> Vec<Vec<u8>> {
         }
     }
     let mut found = Vec::new();
-    walk(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
-        &mut found,
-    );
+    walk(Path::new(folder), &mut found);
     found
 }
 

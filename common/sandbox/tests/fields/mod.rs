@@ -346,7 +346,7 @@ fn every_field_of_the_format_is_shown() {
             ),
             file => {
                 let (_, file) = FILES.iter().find(|(word, _)| *word == file).unwrap();
-                let path = format!("{}/../../{file}", env!("CARGO_MANIFEST_DIR"));
+                let path = format!("../../{file}");
                 let text = std::fs::read_to_string(&path).unwrap();
                 let test = format!("fn {name}()");
                 assert!(text.contains(&test), "{field}: {file} has no {test}");

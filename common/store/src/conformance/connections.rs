@@ -8,7 +8,7 @@ use latchkey_domain::{
 };
 
 use super::{Fixture, fixture::secs};
-use crate::{ConnectionFilter, GrantKey};
+use crate::{ConnectionFilter, GrantKey, Listed};
 
 async fn connecting_again_keeps_the_connection(t: &Fixture) {
     let partner = t.partner().await;
@@ -215,7 +215,11 @@ async fn switches_labels_and_pauses(t: &Fixture) {
     );
     let paused = t.store.get_connection(partner, id).await.unwrap().unwrap();
     assert_eq!(paused.status(t.now()), ConnectionStatus::Paused);
-    assert_eq!(paused.row.label.as_deref(), Some("Work"));
+    let listed = t.store.read_listed(partner, &[id]).await.unwrap();
+    let [Listed::Connection(listed)] = listed.as_slice() else {
+        panic!("{listed:?}");
+    };
+    assert_eq!(listed.listed.display_name.as_deref(), Some("Work"));
     assert!(
         t.store
             .pause_connection(partner, id, false, t.now())
