@@ -44,7 +44,12 @@ pub(crate) struct Raised<'a> {
     pub(crate) settings: &'a str,
     /// The server's roles; all if none is named.
     pub(crate) roles: &'a [&'a str],
+    /// Where the server listens.
+    pub(crate) listen: &'a str,
 }
+
+/// Any free port.
+pub(crate) const ANYWHERE: &str = "127.0.0.1:0";
 
 /// Everything that runs for a demo.
 #[derive(Debug)]
@@ -72,6 +77,7 @@ impl Stage {
             catalog,
             settings: SETTINGS,
             roles: &[],
+            listen: ANYWHERE,
         })
         .await
     }
@@ -99,13 +105,12 @@ impl Stage {
             }
             Some(_) => (None, None),
         };
-        let any = "127.0.0.1:0".to_owned();
         let server = Serving {
             name: "server",
             data: "data",
             roles: raised.roles,
         };
-        let (server, run) = server.raise(place.path(), &any, &any).await?;
+        let (server, run) = server.raise(place.path(), raised.listen, ANYWHERE).await?;
         let (public, admin) = (run.public_url.parse()?, run.admin_url.parse()?);
         Ok(Self {
             http,

@@ -9,6 +9,7 @@ use latchkey_domain::SystemEntropy;
 use latchkey_vault::KeyRing;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 use url::Url;
 
 use super::cost::Watched;
@@ -17,7 +18,7 @@ use crate::{
     demo::{
         child::Child,
         partner::Partner,
-        stage::{Raised, Stage},
+        stage::{ANYWHERE, Raised, Stage},
         steps::{self, connect::Account},
     },
     http::Request,
@@ -59,14 +60,20 @@ impl Platform {
     /// Brings it up on this fleet, or on the embedded engine.
     pub(super) async fn raise(fleet: Option<&Fleet>) -> anyhow::Result<Self> {
         let keys = tempfile::tempdir()?;
-        let (settings, roles): (_, &[&str]) = match fleet {
-            None => (SETTINGS.to_owned(), &[]),
-            Some(fleet) => (on(fleet, keys.path())? + SETTINGS, &["api", "scheduler"]),
+        let (settings, roles, listen): (_, &[&str], _) = match fleet {
+            None => (SETTINGS.to_owned(), &[], ANYWHERE.to_owned()),
+            Some(fleet) => {
+                // Processes of their own agree on the public address beforehand.
+                let listen = TcpListener::bind(ANYWHERE).await?.local_addr()?.to_string();
+                let settings = on(fleet, keys.path(), &listen)? + SETTINGS;
+                (settings, &["api", "scheduler"], listen)
+            }
         };
         let stage = Stage::raise_as(&Raised {
             catalog: None,
             settings: &settings,
             roles,
+            listen: &listen,
         })
         .await?;
         let mut watched = vec![Watched {
@@ -129,11 +136,11 @@ impl Platform {
 }
 
 /// The settings of a fleet, with a key-encryption key that lives as long as the measurement.
-fn on(fleet: &Fleet, keys: &Path) -> anyhow::Result<String> {
+fn on(fleet: &Fleet, keys: &Path, listen: &str) -> anyhow::Result<String> {
     let file = keys.join("key");
     KeyRing::load_or_create(&file, &SystemEntropy)?;
     Ok(format!(
-        "database_url = {:?}\nredis_url = {:?}\nkey_file = {:?}\nmigrate_on_start = true\n",
+        "public_url = \"http://{listen}\"\ndatabase_url = {:?}\nredis_url = {:?}\nkey_file = {:?}\nmigrate_on_start = true\n",
         fleet.database_url(),
         fleet.redis_url(),
         file.display().to_string(),

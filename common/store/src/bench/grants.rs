@@ -80,10 +80,11 @@ pub async fn dispatch_and_claim(
     entropy: &dyn Entropy,
 ) -> Result<Vec<Round>> {
     let holder = HolderId::new(clock.now(), entropy);
+    let ids = ids(store).await?;
     let mut all = Vec::with_capacity(rounds);
-    for _ in 0..rounds {
+    for round in 0..rounds {
         let now = store.db_now().await?;
-        make_due(store, due, now).await?;
+        make_due(store, &ids, due, round, now).await?;
         let begun = clock.monotonic();
         let taken = store
             .take_due_grants(now, now + Duration::from_secs(3600), due)
@@ -141,26 +142,30 @@ async fn give_back(store: &Store, grants: &[GrantKey], until: Timestamp) -> Resu
     Ok(())
 }
 
-/// Of those that nobody claimed, spread over the whole table as real ones are.
-async fn make_due(store: &Store, due: u32, now: Timestamp) -> Result<()> {
-    let all: i64 = Sql::new("SELECT COUNT(*) FROM grants WHERE attempt IS NULL")
-        .scalar(&store.engine.read)
+/// The ids of all grants, in their order.
+async fn ids(store: &Store) -> Result<Vec<String>> {
+    let rows = Sql::new("SELECT id FROM grants ORDER BY id")
+        .rows(&store.engine.read)
         .await?;
-    let step = (all / i64::from(due.max(1))).max(1);
-    let rows = Sql::new(
-        "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY id) AS n FROM grants \
-         WHERE attempt IS NULL) AS numbered WHERE (n - 1) % $1 = 0 LIMIT $2",
-    )
-    .bind(&step)
-    .bind(&due)
-    .rows(&store.engine.read)
-    .await?;
+    rows.iter().map(|row| column(row, 0)).collect()
+}
+
+/// Makes so many of them due, others in each round, spread over the whole table as real ones are.
+async fn make_due(
+    store: &Store,
+    ids: &[String],
+    due: u32,
+    round: usize,
+    now: Timestamp,
+) -> Result<()> {
+    let due = usize::try_from(due).unwrap_or(usize::MAX);
+    let step = (ids.len() / due.max(1)).max(1);
+    let spread = ids.iter().skip(round % step).step_by(step).take(due);
     let mut tx = store.engine.begin().await?;
-    for row in &rows {
-        let id: String = column(row, 0)?;
+    for id in spread {
         Sql::new("UPDATE grants SET wake_at = $1, due_at = $1 WHERE id = $2 AND partner_id IN (SELECT id FROM partners)")
             .bind(&now)
-            .text(&id)
+            .text(id)
             .run(&mut *tx)
             .await?;
     }
