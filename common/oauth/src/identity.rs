@@ -97,11 +97,14 @@ pub fn identity_in_tokens(
     let identity = spec.identity.as_ref()?;
     match identity.source {
         IdentitySource::Http => None,
-        IdentitySource::TokenResponse => Some(who(identity, &Value::Object(tokens.extra.clone()))),
+        IdentitySource::TokenResponse => {
+            let said = Value::Object(tokens.extra.clone());
+            Some(who(identity, &identity.workspace, &said))
+        }
         IdentitySource::IdToken => {
             let token = tokens.id_token.as_ref()?.expose_secret();
             let claims = claims(token, client.vars.client_id, now);
-            Some(claims.and_then(|claims| who(identity, &claims)))
+            Some(claims.and_then(|claims| who(identity, &identity.workspace, &claims)))
         }
     }
 }
@@ -185,13 +188,11 @@ fn is_segment(id: &str) -> bool {
 pub fn parse_identity(spec: &OauthSpec, answer: &HttpAnswer) -> Result<Identity, IdentityError> {
     let body = read(answer)?;
     let identity = spec.identity.as_ref().ok_or(IdentityError::Nobody)?;
-    if identity.source == IdentitySource::IdToken {
+    match identity.source {
         // The workspace stands in the id token alone.
-        let mut alone = identity.clone();
-        alone.workspace.clear();
-        return who(&alone, &body);
+        IdentitySource::IdToken => who(identity, &[], &body),
+        _ => who(identity, &identity.workspace, &body),
     }
-    who(identity, &body)
 }
 
 fn read(answer: &HttpAnswer) -> Result<Value, IdentityError> {
@@ -208,12 +209,16 @@ fn is_key(key: &str) -> bool {
     key.len() <= KEY_BYTES && !key.chars().any(char::is_control)
 }
 
-fn who(identity: &IdentitySpec, body: &Value) -> Result<Identity, IdentityError> {
+fn who(
+    identity: &IdentitySpec,
+    workspace: &[String],
+    body: &Value,
+) -> Result<Identity, IdentityError> {
     let first = |pointers: &[String]| pointers.iter().find_map(|pointer| text(body, pointer));
     let key = first(&identity.stable_key).ok_or(IdentityError::Nobody)?;
-    let key = match first(&identity.workspace) {
+    let key = match first(workspace) {
         Some(workspace) => format!("{workspace}:{key}"),
-        None if identity.workspace.is_empty() => key,
+        None if workspace.is_empty() => key,
         None => return Err(IdentityError::Nobody),
     };
     if !is_key(&key) {

@@ -1,7 +1,7 @@
 //! OAuth 2.0 as pure functions over a catalogue entry: build the authorize URL, the code exchange, the
-//! refresh, the revocation, the identity request and the introspection; read their answers; class their errors. Nothing here
-//! does I/O except [`http`], the only sender of provider requests in the project, with its time-outs,
-//! size caps and egress guard.
+//! refresh, the revocation, the identity request and the introspection; read their answers; class their
+//! errors. Nothing here does I/O except [`http`], the only sender of provider requests in the project, with
+//! its time-outs, size caps and egress guard.
 //!
 //! ```text
 //! spec (catalogue) + client (auth config) + vars ──▶ authorize | request ──▶ http ──▶ answer | identity | revoke

@@ -82,6 +82,6 @@ async fn adopt(adoption: &Exchange<'_>) -> Result<(), Failed> {
         },
         _ => failed,
     })?;
-    adoption.end(&client, &mut tokens).await?;
+    adoption.introspect(&client, &mut tokens).await?;
     adoption.store(&client, &tokens, &identity).await
 }

@@ -159,7 +159,7 @@ impl Exchange<'_> {
         let client = client.map_err(|e| Failed::exchange(&e))?;
         let mut tokens = self.exchange(&client).await?;
         point("exchange::answered");
-        self.end(&client, &mut tokens).await?;
+        self.introspect(&client, &mut tokens).await?;
         let mut identity = self.identity(&client, &tokens).await?;
         self.site(&client, &mut tokens, &mut identity).await?;
         self.store(&client, &tokens, &identity).await
@@ -303,7 +303,7 @@ impl Exchange<'_> {
     }
 
     /// When the access token ends, where the provider must be asked.
-    pub(super) async fn end(
+    pub(super) async fn introspect(
         &self,
         client: &OauthClient,
         tokens: &mut TokenSet,

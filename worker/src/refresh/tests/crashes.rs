@@ -8,6 +8,7 @@ use latchkey_domain::{
     states::{GrantState, JobState},
 };
 use latchkey_jobs::{JobKind, kinds::RevokeGrant};
+use latchkey_oauth::TokenSet;
 use latchkey_runtime::{Context, Stopper};
 use latchkey_sandbox::Counter;
 use latchkey_store::{GrantKey, JobFilter};
@@ -15,7 +16,7 @@ use latchkey_store::{GrantKey, JobFilter};
 use super::{
     super::{
         NotFresh, Refresher,
-        attempt::{Claimed, End, Prepared},
+        attempt::{Caller, Claimed, End, Prepared},
         moment::Moment,
         protocol::Wish,
     },
@@ -205,28 +206,30 @@ async fn a_silent_holder_is_awaited_for_the_patience_and_its_late_answer_changes
     assert_eq!(rig.count(Counter::TokenRequests), 0);
     let token = fresh(&other, grant).await.unwrap();
     // The stopped one goes on, with an answer to what it had sent before it was stopped.
-    let sent = prepared.request;
-    let answer = stopped
-        .protocol
-        .ctx
-        .http
-        .send(sent, LONG, 64 * 1024)
-        .await
-        .unwrap();
-    let late = stopped.protocol.read(
-        &claimed,
-        &prepared.caller.client,
-        &prepared.current,
-        &answer,
-    );
-    let end = stopped
-        .protocol
-        .land(&claimed, &prepared.caller, late.unwrap())
-        .await;
+    let (caller, late) = answered(&stopped, &claimed, prepared).await;
+    let end = stopped.protocol.land(&claimed, &caller, late).await;
     assert!(matches!(end, End::Moved), "{end:?}");
     assert_eq!(rig.row(grant).await.version, 2);
     rig.pass(2);
     assert!(rig.works(&token).await);
+}
+
+/// What the provider answers to an attempt; nobody landed it yet.
+async fn answered(
+    process: &Refresher,
+    claimed: &Claimed,
+    prepared: Prepared,
+) -> (Caller, TokenSet) {
+    let Prepared {
+        caller,
+        current,
+        request,
+        ..
+    } = prepared;
+    let protocol = &process.protocol;
+    let answer = protocol.ctx.http.send(request, LONG, 64 * 1024).await;
+    let tokens = protocol.read(claimed, &caller.client, &current, &answer.unwrap());
+    (caller, tokens.unwrap())
 }
 
 #[tokio::test]
@@ -234,18 +237,7 @@ async fn a_late_answer_lands_while_its_version_stands_also_over_needs_reauth() {
     let rig = Rig::new(Kind::Strict).await;
     let (process, grant) = (rig.process().await, rig.expired().await);
     let (claimed, prepared) = claim(&process, grant).await.unwrap();
-    let answer = rig
-        .ctx
-        .http
-        .send(prepared.request, LONG, 64 * 1024)
-        .await
-        .unwrap();
-    let late = process.protocol.read(
-        &claimed,
-        &prepared.caller.client,
-        &prepared.current,
-        &answer,
-    );
+    let (caller, late) = answered(&process, &claimed, prepared).await;
     let reason = DeadReason::RotationOutcomeUnknown.as_str();
     assert!(
         rig.ctx
@@ -255,11 +247,7 @@ async fn a_late_answer_lands_while_its_version_stands_also_over_needs_reauth() {
             .unwrap()
     );
     rig.pass(3600);
-    match process
-        .protocol
-        .land(&claimed, &prepared.caller, late.unwrap())
-        .await
-    {
+    match process.protocol.land(&claimed, &caller, late).await {
         End::Landed { token } => assert_eq!(token.version, 2),
         end => panic!("{end:?}"),
     }
@@ -271,18 +259,7 @@ async fn a_stale_answer_does_not_touch_a_grant_that_was_connected_again() {
     let rig = Rig::new(Kind::Strict).await;
     let (process, grant) = (rig.process().await, rig.expired().await);
     let (claimed, prepared) = claim(&process, grant).await.unwrap();
-    let answer = rig
-        .ctx
-        .http
-        .send(prepared.request, LONG, 64 * 1024)
-        .await
-        .unwrap();
-    let stale = process.protocol.read(
-        &claimed,
-        &prepared.caller.client,
-        &prepared.current,
-        &answer,
-    );
+    let (caller, stale) = answered(&process, &claimed, prepared).await;
     let seeded = rig
         .sandbox
         .seed(&latchkey_sandbox::Seed::new(1))
@@ -293,10 +270,7 @@ async fn a_stale_answer_does_not_touch_a_grant_that_was_connected_again() {
     rig.connect(rig.row(grant).await.connection_id, grant, 2, &new)
         .await;
     let before = rig.ctx.store.load_grant(grant).await.unwrap();
-    let end = process
-        .protocol
-        .land(&claimed, &prepared.caller, stale.unwrap())
-        .await;
+    let end = process.protocol.land(&claimed, &caller, stale).await;
     assert!(matches!(end, End::Moved), "{end:?}");
     assert_eq!(rig.ctx.store.load_grant(grant).await.unwrap(), before);
     let token = fresh(&process, grant).await.unwrap();
