@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use latchkey_tests::{Sandbox, Server, ServerOptions, until};
+use latchkey_tests::{Browser, Partner, Sandbox, Server, ServerOptions, until};
 use serde_json::json;
 
 use crate::{count, crash_matrix::catalog};
@@ -73,6 +73,59 @@ async fn short_tokens_stay_fresh() {
         0,
         "no call met a dead token"
     );
+}
+
+/// Two accounts of a partner connect the same user of a provider that gives both the same refresh token and rotates it
+/// (HubSpot, as its entry fears). Whoever needs new tokens, however many at once: one refresh for both, nothing is
+/// presented twice, and no connection is lost.
+#[tokio::test]
+async fn connections_that_share_a_refresh_token_present_it_once() {
+    let server = Server::start(ServerOptions::default().with_sandbox()).await;
+    let partner = server.partner("test").await;
+    let callers = ["first", "second"];
+    for caller in callers {
+        let account = partner.account(caller).await;
+        let body = json!({ "provider": "hubspot", "redirect_url": Partner::REDIRECT });
+        let path = format!("/accounts/{account}/connect");
+        let link = partner.send("POST", &path, Some(body)).await.data();
+        let link = link["connect_url"].as_str().expect("a link").to_owned();
+        let landed = Browser::new().consent(&link, "ada").await;
+        assert!(landed.as_str().contains("status=success"), "{landed}");
+    }
+    let sandbox = server.sandbox_url.as_deref().expect("a sandbox");
+    let sandbox = format!("{}/sandbox", sandbox.trim_end_matches('/'));
+    let counters = || async {
+        let url = format!("{sandbox}/counters");
+        let seen = server.http.send("GET", &url, &[], None).await.json();
+        ["token_refresh", "token_refused"].map(|name| seen[name].as_u64().expect("a count"))
+    };
+    let path = "/hubspot/contacts?limit=1";
+    for round in 1..=5 {
+        let url = format!("{sandbox}/grants/expire-access");
+        server.http.send("POST", &url, &[], None).await.json();
+        // In turns: both at once, the one that presents, the one that does not.
+        let order: Vec<_> = match round % 3 {
+            0 => vec![callers[1], callers[0]],
+            1 => callers.repeat(3),
+            _ => callers.to_vec(),
+        };
+        let calls = order
+            .iter()
+            .map(|caller| partner.call("GET", path, caller, &[], None));
+        let answers = if round % 3 == 1 {
+            join_all(calls).await
+        } else {
+            let mut answers = Vec::new();
+            for call in calls {
+                answers.push(call.await);
+            }
+            answers
+        };
+        for answer in answers {
+            assert_eq!(answer.status, 200, "{round}: {}", answer.text());
+        }
+        assert_eq!(counters().await, [round, 0], "round {round}");
+    }
 }
 
 /// What a partner writes while a refresh is under way stays, and so does the new token.

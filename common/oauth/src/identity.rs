@@ -99,7 +99,9 @@ pub fn identity_in_tokens(
         IdentitySource::Http => None,
         IdentitySource::TokenResponse => {
             let said = Value::Object(tokens.extra.clone());
-            Some(who(identity, &identity.workspace, &said))
+            let said = who(identity, &identity.workspace, &said);
+            // Credentials that were given come without an answer; where there is an address it is asked.
+            (said.is_ok() || identity.url.is_none()).then_some(said)
         }
         IdentitySource::IdToken => {
             let token = tokens.id_token.as_ref()?.expose_secret();
@@ -189,9 +191,9 @@ pub fn parse_identity(spec: &OauthSpec, answer: &HttpAnswer) -> Result<Identity,
     let body = read(answer)?;
     let identity = spec.identity.as_ref().ok_or(IdentityError::Nobody)?;
     match identity.source {
-        // The workspace stands in the id token alone.
-        IdentitySource::IdToken => who(identity, &[], &body),
-        _ => who(identity, &identity.workspace, &body),
+        IdentitySource::Http => who(identity, &identity.workspace, &body),
+        // The workspace stands in what the token endpoint said alone.
+        IdentitySource::IdToken | IdentitySource::TokenResponse => who(identity, &[], &body),
     }
 }
 

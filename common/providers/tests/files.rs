@@ -254,6 +254,16 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "2: invalid basic string",
     ),
     (
+        "[[services]]",
+        "[oauth.refresh]\nsingle_flight_key = \"account\"\n[[services]]",
+        "19: oauth.refresh.single_flight_key: \"account\" goes with lifetimes",
+    ),
+    (
+        "[[services]]",
+        "[oauth.lifetimes]\nshared_refresh_across_connections = true\n[oauth.refresh]\nsingle_flight_key = \"account\"\n[[services]]",
+        "21: oauth.refresh.single_flight_key: \"account\" needs identity.source",
+    ),
+    (
         "slug = \"acme\"",
         "slug = 7",
         "2: invalid type: integer `7`, expected a string",

@@ -54,7 +54,7 @@ async fn the_readmes_provider_is_walked_through() {
     let (text, _) = rest.split_once("```").unwrap();
     let entry = Catalog::parse("acme.toml", text).unwrap();
     let steps = Box::pin(Walk::of(&entry).run()).await.unwrap();
-    assert_eq!(steps.len(), 10, "{steps:?}");
+    assert_eq!(steps.len(), 11, "{steps:?}");
 }
 
 mod fields;

@@ -399,7 +399,7 @@ impl Store {
 }
 
 /// A row of a grant joined with its secret, if it has one.
-fn read_loaded(row: &AnyRow) -> Result<LoadedGrant> {
+pub(crate) fn read_loaded(row: &AnyRow) -> Result<LoadedGrant> {
     let grant = GrantRow::read(row, 0)?;
     let at = GrantRow::COLUMNS.len();
     let version: Option<i64> = column(row, at)?;

@@ -43,6 +43,7 @@ pub mod postgres_server;
 mod quotas;
 mod refresh_history;
 mod sessions;
+mod shared_grants;
 mod sql;
 mod store;
 mod usage;

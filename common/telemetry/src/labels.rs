@@ -37,6 +37,8 @@ labels! {
     RefreshOutcome {
         /// New tokens landed.
         Refreshed = "refreshed",
+        /// Tokens that another connection of the same account was given were taken over; nothing was sent.
+        Shared = "shared",
         /// The grant was refused for good.
         NeedsReauth = "needs_reauth",
         /// The client credentials were refused; the auth config is paused.

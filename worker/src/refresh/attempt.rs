@@ -40,6 +40,8 @@ pub(super) enum End {
     Revoking,
     /// The row is not as it was read: somebody else claimed, landed or closed. Read it again.
     Moved,
+    /// Another connection presents the token for this one, and its attempt ended so.
+    Elsewhere(Arc<Self>),
     /// It was not to be claimed after all.
     NotNow(ClaimDecision),
     /// No send slot came free, or the process stops.
@@ -72,6 +74,11 @@ impl End {
             },
             Self::Blocked(blocked) => blocked.clone().into(),
             Self::Store(error) => NotFresh::Store(error.clone()),
+            Self::Elsewhere(end) => match end.as_not_fresh(now) {
+                // That one is: this one comes next.
+                NotFresh::Gone | NotFresh::NeedsReauth { .. } => unavailable(now),
+                other => other,
+            },
             Self::Revoking => NotFresh::Gone,
             Self::NotNow(ClaimDecision::Busy(at) | ClaimDecision::Later(at)) => unavailable(*at),
             Self::Landed { .. } | Self::Moved | Self::NotNow(_) | Self::NoSlot | Self::Crashed => {
@@ -189,7 +196,7 @@ impl Protocol {
         Ok((claimed, prepared))
     }
 
-    fn claim_of(&self, claimed: &Claimed) -> GrantClaim {
+    pub(super) fn claim_of(&self, claimed: &Claimed) -> GrantClaim {
         GrantClaim {
             grant: claimed.row.key(),
             rev: claimed.row.rev,

@@ -43,6 +43,7 @@
 //! | `recovery.rs` | journals of dead processes, and what this one could not land |
 //! | `journal.rs`, `record.rs` | the file and its entries |
 //! | `health.rs` | breakers, retry budget and well-being of token endpoints |
+//! | `shared_token.rs` | connections that hold one refresh token: one presents it, the others take over |
 //! | `probe.rs` | a paused auth config is tried out |
 //! | `flights.rs` | callers of one grant share one attempt |
 //! | `protocol.rs`, `warm.rs`, `moment.rs` | what the steps share: decisions, send slots; opened tokens; database time |
@@ -61,6 +62,7 @@ mod protocol;
 mod record;
 mod recovery;
 mod refresher;
+mod shared_token;
 mod warm;
 
 #[cfg(test)]

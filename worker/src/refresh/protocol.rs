@@ -199,7 +199,7 @@ impl Protocol {
     ) -> Flight<End> {
         let protocol = Arc::clone(self);
         let grant = loaded.row.id;
-        let attempt = || async move { protocol.attempt(loaded, wish, moment).await };
+        let attempt = || async move { protocol.take_turn(loaded, wish, moment).await };
         self.flights
             .join_or_begin(grant, &self.ctx.stopper, attempt, || End::Crashed)
     }

@@ -21,7 +21,7 @@ use super::{
 use crate::WorkerError;
 
 /// How far apart those who waited for one lease read its row again.
-const JITTER: Duration = Duration::from_millis(500);
+pub(super) const JITTER: Duration = Duration::from_millis(500);
 /// How long a due grant that cannot be refreshed for a reason of ours (a paused client, a secret that does
 /// not open) is left alone.
 const BLOCKED_FOR: Duration = Duration::from_secs(60);
@@ -330,6 +330,13 @@ impl Refresher {
                 return match &*protocol.fly(loaded, wish, moment).await {
                     End::Landed { .. } | End::Revoking => Verdict::Refreshed,
                     End::Moved | End::NotNow(_) | End::NoSlot => Verdict::Left,
+                    end @ End::Elsewhere(_) => {
+                        let wait = match end.as_not_fresh(now) {
+                            NotFresh::Unavailable { retry_after } => retry_after,
+                            _ => BLOCKED_FOR,
+                        };
+                        protocol.put_off(grant, rev, now + wait).await
+                    }
                     End::Blocked(Blocked::Failing(wait)) => {
                         protocol.put_off(grant, rev, now + *wait).await
                     }

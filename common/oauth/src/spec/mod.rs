@@ -20,7 +20,7 @@ pub use self::{
     },
     token::{
         ClientAuth, Evicts, Introspect, Lifetimes, MaxGrants, RedirectUri, Refresh, RefreshTrigger,
-        Renewal, ReuseEffect, Rotation, RotationMode, Token, TokenBody,
+        Renewal, ReuseEffect, Rotation, RotationMode, SingleFlightKey, Token, TokenBody,
     },
 };
 use crate::template::Template;

@@ -90,6 +90,20 @@ pub struct Refresh {
     /// Seconds after which a grant is refreshed whether or not it is used, because the refresh token dies
     /// when it lies idle.
     pub keepalive_s: Option<u64>,
+    /// Among whom one refresh at a time is made.
+    pub single_flight_key: SingleFlightKey,
+}
+
+/// Among whom one refresh at a time is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SingleFlightKey {
+    /// Each connection has a refresh token of its own.
+    #[default]
+    Connection,
+    /// The connections of one provider account under one client: they hold the same refresh token, and one of them
+    /// presents it for all.
+    Account,
 }
 
 /// When a refresh is due, apart from its seeded spread.
@@ -213,6 +227,9 @@ pub struct Lifetimes {
     pub refresh_hard_s: Option<u64>,
     /// How many grants of one user an application may hold.
     pub max_live_grants: Option<MaxGrants>,
+    /// Whether connecting an account again gives the refresh token that its other connections hold: what one of
+    /// them is given by a refresh, the others take over.
+    pub shared_refresh_across_connections: bool,
 }
 
 /// How many grants of one user an application may hold.

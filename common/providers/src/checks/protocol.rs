@@ -8,7 +8,7 @@ use latchkey_oauth::{
     pattern::{self, Pattern},
     spec::{
         Authorize, ErrorRule, IdentityMethod, IdentitySource, IdentitySpec, RefreshTrigger,
-        Response,
+        Response, SingleFlightKey,
     },
     template::Source,
 };
@@ -62,6 +62,7 @@ pub(super) fn check_oauth(provider: &Provider, spec: &OauthSpec, place: &Place) 
     if let Some(asked) = &spec.introspect {
         check_url(provider, &asked.url, &introspect.key("url"), LATE)?;
     }
+    check_sharing(spec, place)?;
     check_response(&spec.response, &place.key("response"))?;
     check_callback(spec, &place.key("callback"))?;
     let graceful = spec.rotation.grace_s == 0 || spec.rotation.mode.spends();
@@ -113,6 +114,26 @@ pub(super) fn check_oauth(provider: &Provider, spec: &OauthSpec, place: &Place) 
         )?;
     }
     Ok(())
+}
+
+/// A refresh token that connections share is presented by one of them at a time, and they are told apart from others
+/// by what the token endpoint says of them.
+fn check_sharing(spec: &OauthSpec, place: &Place) -> Checked {
+    let shared = spec.lifetimes.shared_refresh_across_connections;
+    let by_account = spec.refresh.single_flight_key == SingleFlightKey::Account;
+    let place = place.key("refresh").key("single_flight_key");
+    ensure(
+        shared == by_account,
+        &place,
+        "\"account\" goes with lifetimes.shared_refresh_across_connections = true, and with nothing else",
+    )?;
+    let identity = spec.identity.as_ref();
+    let told = identity.is_some_and(|of| of.source == IdentitySource::TokenResponse);
+    ensure(
+        !shared || told,
+        &place,
+        "\"account\" needs identity.source = \"token_response\": whose token it is must come with the token",
+    )
 }
 
 fn check_authorize(provider: &Provider, authorize: &Authorize, place: &Place) -> Checked {
@@ -204,15 +225,10 @@ fn check_response(response: &Response, place: &Place) -> Checked {
 }
 
 fn check_identity(provider: &Provider, identity: &IdentitySpec, place: &Place) -> Checked {
-    let fits = match identity.source {
-        IdentitySource::Http => identity.url.is_some(),
-        IdentitySource::TokenResponse => identity.url.is_none(),
-        IdentitySource::IdToken => true,
-    };
     ensure(
-        fits,
+        identity.source != IdentitySource::Http || identity.url.is_some(),
         &place.key("url"),
-        "goes with source = \"http\", may go with \"id_token\", and with nothing else",
+        "is needed: source = \"http\" asks there",
     )?;
     let claimed = identity.source == IdentitySource::IdToken;
     ensure(

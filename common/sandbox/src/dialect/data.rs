@@ -28,6 +28,7 @@ impl Words {
         Self(BTreeMap::from([
             ("user".to_owned(), user.to_owned()),
             ("email".to_owned(), email),
+            ("number".to_owned(), number_of(user).to_string()),
         ]))
     }
 
@@ -43,6 +44,14 @@ impl Words {
         }
         out
     }
+}
+
+/// A number that stands for a user, where the provider counts its users.
+fn number_of(user: &str) -> u32 {
+    let mixed = user.bytes().fold(17_u32, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    });
+    mixed % 1_000_000
 }
 
 /// An example with its words. A text that begins with `#` and then is a number becomes that number.

@@ -52,6 +52,8 @@ struct Grant {
     generations: BTreeMap<String, u32>,
     /// The latest answer of each class, told again within the grace.
     last: BTreeMap<String, Issued>,
+    /// The living refresh token of each class.
+    refresh: BTreeMap<String, String>,
 }
 
 /// One class's new tokens.
@@ -108,6 +110,11 @@ impl Grants {
         now: Timestamp,
         mint: &mut dyn FnMut() -> String,
     ) -> Vec<Issued> {
+        if spec.lifetimes.shared_refresh_across_connections
+            && let Some(id) = self.living(&consent)
+        {
+            return self.join(spec, id, consent, classes, now, mint);
+        }
         if self.rows.len() >= MOST {
             return Vec::new();
         }
@@ -118,8 +125,38 @@ impl Grants {
             alive: true,
             generations: BTreeMap::new(),
             last: BTreeMap::new(),
+            refresh: BTreeMap::new(),
         });
         let issue = |class: &String| self.issue(spec, id, class, true, now, mint);
+        classes.iter().map(issue).collect()
+    }
+
+    /// The living grant of the same user and client.
+    fn living(&self, consent: &Consent) -> Option<usize> {
+        let same = |grant: &Grant| {
+            grant.alive
+                && grant.consent.client == consent.client
+                && grant.consent.user == consent.user
+        };
+        self.rows.iter().position(same)
+    }
+
+    /// Another connection of a grant: access tokens of its own, and the refresh token that the others hold.
+    fn join(
+        &mut self,
+        spec: &OauthSpec,
+        id: usize,
+        consent: Consent,
+        classes: &[String],
+        now: Timestamp,
+        mint: &mut dyn FnMut() -> String,
+    ) -> Vec<Issued> {
+        self.rows[id].consent = consent;
+        let issue = |class: &String| {
+            let mut issued = self.issue(spec, id, class, false, now, mint);
+            issued.refresh = self.rows[id].refresh.get(class).cloned();
+            issued
+        };
         classes.iter().map(issue).collect()
     }
 
@@ -200,6 +237,11 @@ impl Grants {
             self.tokens.insert(token.clone(), held(true, end));
             token
         });
+        if let Some(token) = &refresh {
+            self.rows[id]
+                .refresh
+                .insert(class.to_owned(), token.clone());
+        }
         let issued = Issued {
             class: class.to_owned(),
             access,
@@ -211,7 +253,7 @@ impl Grants {
         issued
     }
 
-    /// Uses a refresh token: the new tokens and the scopes of the grant; `None` if it is refused.
+    /// Uses a refresh token: the new tokens and what was consented to; `None` if it is refused.
     pub(super) fn refresh(
         &mut self,
         spec: &OauthSpec,
@@ -219,7 +261,7 @@ impl Grants {
         token: &str,
         now: Timestamp,
         mint: &mut dyn FnMut() -> String,
-    ) -> Option<(Issued, Vec<String>)> {
+    ) -> Option<(Issued, Consent)> {
         let held = self
             .tokens
             .get(token)
@@ -238,7 +280,7 @@ impl Grants {
         {
             return None;
         }
-        let scopes = grant.consent.scopes.clone();
+        let consent = grant.consent.clone();
         let current = grant
             .generations
             .get(&held.class)
@@ -248,7 +290,7 @@ impl Grants {
             let last = grant.last.get(&held.class)?.clone();
             let grace = Duration::from_secs(spec.rotation.grace_s);
             if held.generation + 1 == current && now < last.at + grace {
-                return Some((last, scopes));
+                return Some((last, consent));
             }
             self.alarm(spec, held.grant);
             return None;
@@ -258,7 +300,7 @@ impl Grants {
         if !renews && let Some(held) = self.tokens.get_mut(token) {
             held.issued_at = now;
         }
-        Some((issued, scopes))
+        Some((issued, consent))
     }
 
     /// A spent token was presented.

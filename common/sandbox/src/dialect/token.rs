@@ -206,20 +206,22 @@ fn refresh<'a>(
     );
     let mut mint = || format!("sbx-{}", tokens::random(&*shared.entropy));
     let refreshed = lock(&dialect.grants).refresh(spec, &client, presented, now, &mut mint);
-    let (issued, scopes) = refreshed.ok_or((spec, No::Grant))?;
+    let (issued, consent) = refreshed.ok_or((spec, No::Grant))?;
     shared.counters.add(Counter::TokenRefresh, 1);
     let mut body = json!({});
     if let Some(path) = &spec.response.ok_path {
         put(&mut body, path, true.into());
     }
-    write_standard(spec, &mut body, &issued, &scopes, now);
+    write_standard(spec, &mut body, &issued, &consent.scopes, now);
     if !issued.class.is_empty() {
         put(&mut body, "/token_type", issued.class.clone().into());
     }
-    for keep in spec.response.keep.values() {
-        let example = spec.response.example.as_ref();
-        if let Some(value) = example.and_then(|example| example.0.pointer(&keep.path)) {
-            put(&mut body, &keep.path, value.clone());
+    if let Some(example) = &spec.response.example {
+        let example = data::filled(&example.0, &data::Words::of(&consent.user));
+        for keep in spec.response.keep.values() {
+            if let Some(value) = example.pointer(&keep.path) {
+                put(&mut body, &keep.path, value.clone());
+            }
         }
     }
     Ok((StatusCode::OK, Json(body)).into_response())

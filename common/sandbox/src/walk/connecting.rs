@@ -7,9 +7,12 @@ use http::{Method, Request};
 use latchkey_domain::{SystemEntropy, refresh::Class};
 use latchkey_oauth::{
     AllowedHosts, Asked, AuthorizeRequest, Client as OauthClient, CodeExchange, HttpRequest, Pkce,
-    TokenError, TokenSet, answer::TOKEN_ANSWER_BYTES, answer::parse_tokens, authorize_url,
-    check_issuer, exchange_request, identity_in_tokens, identity_request, introspect_request,
-    parse_identity, parse_introspection, parse_sites, sites_request, spec::CallbackCheck,
+    TokenError, TokenSet,
+    answer::TOKEN_ANSWER_BYTES,
+    answer::parse_tokens,
+    authorize_url, check_issuer, exchange_request, identity_in_tokens, identity_request,
+    introspect_request, parse_identity, parse_introspection, parse_sites, sites_request,
+    spec::{CallbackCheck, IdentitySource},
 };
 use latchkey_providers::{captured, quirks};
 use secrecy::ExposeSecret;
@@ -172,9 +175,9 @@ impl Walker {
         let client = self.client(&connected.params, &connected.tokens.extra);
         let said = identity_in_tokens(spec, &client, &connected.tokens, self.now());
         let said = said.transpose().map_err(text)?;
-        let claimed = spec.identity.as_ref().and_then(|of| of.claims.as_ref());
-        if claimed.is_some() && said.is_none() {
-            return Err("the id token was not read".to_owned());
+        let source = spec.identity.as_ref().map(|identity| identity.source);
+        if source.is_some_and(|source| source != IdentitySource::Http) && said.is_none() {
+            return Err("the token endpoint's answer does not say who connected".to_owned());
         }
         // Where there is an address it is asked too, as for credentials that came without an id token.
         let request = identity_request(spec, &client, &connected.tokens).map_err(text)?;

@@ -227,6 +227,8 @@ impl Walker {
         if connected.tokens.is_refreshable() {
             let rotated = self.rotation().await;
             self.note("refresh", rotated, String::clone)?;
+            let shared = self.sharing().await;
+            self.note("sharing", shared, String::clone)?;
             let ended = self.refresh_ends().await;
             self.note("refresh token's end", ended, String::clone)?;
         }

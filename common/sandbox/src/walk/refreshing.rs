@@ -74,13 +74,36 @@ impl Walker {
         }
         // Not by a call: its access token may have ended by itself meanwhile.
         let beyond = self.refresh(&sibling).await?.is_err();
-        if beyond != (rotation.reuse_effect == ReuseEffect::RevokesBeyondGrant) {
+        let shared = self.spec().lifetimes.shared_refresh_across_connections;
+        let reached = match rotation.reuse_effect {
+            ReuseEffect::Error => false,
+            ReuseEffect::RevokesGrant => shared,
+            ReuseEffect::RevokesBeyondGrant => true,
+        };
+        if beyond != reached {
             return Err(format!("the alarm reaches another connection: {beyond}"));
         }
         Ok(format!(
             "rotates; grace {} s; a spent token is refused",
             rotation.grace_s
         ))
+    }
+
+    /// Connects the same account twice: whether both hold one refresh token.
+    pub(super) async fn sharing(&self) -> Done<String> {
+        let (first, second) = (self.connect().await?, self.connect().await?);
+        let same = presented(&first.tokens) == presented(&second.tokens);
+        if same != self.spec().lifetimes.shared_refresh_across_connections {
+            return Err(format!(
+                "two connections of one account hold one refresh token: {same}"
+            ));
+        }
+        let told = if same {
+            "one refresh token for all connections of an account"
+        } else {
+            "each connection has a refresh token of its own"
+        };
+        Ok(told.to_owned())
     }
 
     /// A refresh token in its last second and at its end; and a grant that is kept alive until nothing helps.

@@ -70,6 +70,7 @@ const FILES: &[(&str, &str)] = &[
     ("files", "common/providers/tests/files.rs"),
     ("fixtures", "common/providers/tests/conformance.rs"),
     ("permissions", "common/providers/tests/permissions.rs"),
+    ("platform", "tests/platform/refresh.rs"),
     ("endpoints", "common/providers/tests/endpoints.rs"),
     ("dialects", "common/oauth/tests/dialects.rs"),
     ("requests", "common/oauth/tests/requests.rs"),
@@ -131,6 +132,7 @@ oauth.refresh.send_scope                  walk refresh: the scope sent along
 oauth.refresh.trigger                     walk refresh: what makes it due
 oauth.refresh.lead_s                      dialects ends_are_counted_as_the_entry_says
 oauth.refresh.keepalive_s                 dialects ends_are_counted_as_the_entry_says
+oauth.refresh.single_flight_key           platform connections_that_share_a_refresh_token_present_it_once
 oauth.introspect.url                      walk introspect: the address
 oauth.introspect.auth                     walk introspect: who asks
 oauth.response.ok_path                    dialects a_success_without_its_ok_is_an_error
@@ -156,6 +158,7 @@ oauth.lifetimes.access_s                  walk lifetimes: of the access token
 oauth.lifetimes.refresh_s                 walk lifetimes: of the refresh token
 oauth.lifetimes.refresh_idle_s            walk lifetimes: of the refresh token
 oauth.lifetimes.refresh_hard_s            walk lifetimes: of the whole grant
+oauth.lifetimes.shared_refresh_across_connections  walk lifetimes: whose the refresh token is
 oauth.lifetimes.max_live_grants.count     walk lifetimes: how many grants live
 oauth.lifetimes.max_live_grants.evicts    walk lifetimes: which grant makes room
 oauth.errors.class                        walk errors: a rule of the provider's own

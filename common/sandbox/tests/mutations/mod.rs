@@ -249,7 +249,9 @@ pub(crate) const ALL: &[Mutation] = &[
     }),
     m("rotation: how far the alarm reaches", |p| {
         let beyond = ReuseEffect::RevokesBeyondGrant;
-        p.oauth.rotation.mode.spends() && set(&mut p.oauth.rotation.reuse_effect, beyond)
+        // Where connections share the token, an alarm reaches them all in any case.
+        let shared = p.oauth.lifetimes.shared_refresh_across_connections;
+        !shared && p.oauth.rotation.mode.spends() && set(&mut p.oauth.rotation.reuse_effect, beyond)
     }),
     m("rotation: whether the old access token dies", |p| {
         p.oauth.rotation.old_access_dies = !p.oauth.rotation.old_access_dies;
@@ -385,6 +387,10 @@ pub(crate) const ALL: &[Mutation] = &[
             p.oauth.introspect = None;
             set(&mut p.oauth.refresh.trigger, RefreshTrigger::Clock)
         }
+    }),
+    m("lifetimes: whose the refresh token is", |p| {
+        let shared = &mut p.oauth.lifetimes.shared_refresh_across_connections;
+        *shared && set(shared, false)
     }),
     m("introspect: who asks", |p| {
         let introspect = p.oauth.introspect.as_mut();

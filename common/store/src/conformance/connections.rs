@@ -345,6 +345,59 @@ async fn grants_load_in_the_order_asked_for(t: &Fixture) {
     );
 }
 
+async fn connections_of_one_provider_account_are_found(t: &Fixture) {
+    let config = t.id(AuthConfigId::new);
+    let partner = t.partner().await;
+    let (first, second) = (
+        t.account(partner, "u1").await,
+        t.account(partner, "u2").await,
+    );
+    let stranger = t.partner().await;
+    let theirs = t.account(stranger, "u1").await;
+    let mut made = Vec::new();
+    for (account, config, identity) in [
+        (&first, config, "ada"),
+        (&second, config, "ada"),
+        (&second, config, "eve"),
+        (&second, t.id(AuthConfigId::new), "ada"),
+        (&theirs, config, "ada"),
+        (&first, config, ""),
+        (&second, config, ""),
+    ] {
+        let new = t.new_connection(account, config, identity);
+        made.push(t.store.store_connection(&new).await.unwrap());
+    }
+    let sharing = |n: usize| {
+        let row = made[n].grant.clone();
+        async move {
+            let found = t.store.grants_sharing_with(&row).await.unwrap();
+            found.iter().map(|one| one.row.id).collect::<Vec<_>>()
+        }
+    };
+    let ids = |of: &[usize]| {
+        let mut ids: Vec<_> = of.iter().map(|n| made[*n].grant.id).collect();
+        ids.sort();
+        ids
+    };
+    // Of the same partner, client and provider account alone, the oldest first.
+    assert_eq!(sharing(0).await, ids(&[0, 1]));
+    assert_eq!(sharing(1).await, ids(&[0, 1]));
+    assert_eq!(sharing(4).await, ids(&[4]), "tokens do not cross partners");
+    assert_eq!(sharing(5).await, [], "nobody said whose account it is");
+    // Siblings that a revocation reaches are those of all partners.
+    let siblings = t.store.living_siblings(&made[0].row).await.unwrap();
+    assert_eq!(siblings, 2);
+    // One that is dead has nothing to share.
+    let grant = made[0].grant.key();
+    assert!(
+        t.store
+            .kill_grant(grant, 1, "invalid_grant", t.now())
+            .await
+            .unwrap()
+    );
+    assert_eq!(sharing(1).await, ids(&[1]));
+}
+
 mod every_engine {
     super::super::on_every_engine!(
         connecting_again_keeps_the_connection,
@@ -354,5 +407,6 @@ mod every_engine {
         what_partners_see_follows_the_grant,
         keys_are_forgotten_only_when_no_attempt_is_open,
         grants_load_in_the_order_asked_for,
+        connections_of_one_provider_account_are_found,
     );
 }

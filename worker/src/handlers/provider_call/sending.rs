@@ -10,6 +10,7 @@ use latchkey_limits::BudgetKey;
 use latchkey_oauth::{
     HttpAnswer, HttpError, HttpRequest,
     http::{Lost, NotSent},
+    spec::SingleFlightKey,
 };
 use latchkey_providers::{Provider, RateScope, answer_headers};
 
@@ -70,7 +71,7 @@ impl Call<'_> {
     ) -> Sent {
         let (clock, gate) = (&self.ctx.clock, &self.worker.gate);
         let (mut took, mut repeats) = (Duration::ZERO, 0);
-        let (mut renewed, mut newer_was_used) = (false, false);
+        let (begun, mut renewals) = (self.ctx.now(), 0);
         loop {
             let began = clock.monotonic();
             let limit = self.ctx.config.http.call_answer_max_bytes;
@@ -85,17 +86,18 @@ impl Call<'_> {
                 dead: None,
                 took,
             };
-            if !renewed && sent.is_unauthorized(with) {
-                renewed = true;
+            let may_renew = renewals == 0 || (renewals == 1 && is_older(with, &fresh, begun));
+            if may_renew && sent.is_unauthorized(with) {
+                renewals += 1;
                 match self.renewed(with, &fresh).await {
-                    Ok(Some(newer)) => (fresh, newer_was_used) = (newer, true),
+                    Ok(Some(newer)) => fresh = newer,
                     Ok(None) => return sent,
                     Err(dead) => {
                         sent.dead = dead;
                         return sent;
                     }
                 }
-            } else if newer_was_used && sent.is_unauthorized(with) {
+            } else if renewals > 0 && sent.is_unauthorized(with) {
                 let (refresher, grant) = (&self.worker.refresher, with.connection.grant.id);
                 refresher
                     .not_mended(self.partner(), grant, fresh.version)
@@ -181,6 +183,16 @@ impl Call<'_> {
         let most = self.ctx.config.calls.timeout;
         self.time_left().map_or(most, |left| left.min(most))
     }
+}
+
+/// Whether the newer token that a call was given is older than the call: another connection's that holds the same
+/// refresh token, and it may be dead for the same reason. Then a refresh may still mend it.
+fn is_older(with: &With, token: &FreshToken, begun: Timestamp) -> bool {
+    let shares = with.client.spec().is_ok_and(|spec| {
+        let key = spec.refresh.single_flight_key;
+        key == SingleFlightKey::Account
+    });
+    shares && token.tokens.issued_at < begun
 }
 
 /// What a breaker counts: a provider that answers anything but a 5xx is there.

@@ -1,0 +1,38 @@
+//! Grants that hold one refresh token: those of one provider account under one OAuth client, where the provider gives
+//! every connection of it the same.
+
+use latchkey_domain::states::GrantState;
+
+use crate::{
+    GrantRow, LoadedGrant, Result, Store,
+    grants::read_loaded,
+    sql::{Sql, columns},
+};
+
+/// Grants of one provider account that are looked at: somebody who connects the same account more often than this
+/// finds the later ones refreshed by themselves.
+const MOST: u32 = 16;
+
+impl Store {
+    /// The grants of the same partner, client and provider account as this one, itself among them, the oldest first.
+    /// Never another partner's: tokens do not cross. Nothing where the provider did not say whose account it is.
+    pub async fn grants_sharing_with(&self, row: &GrantRow) -> Result<Vec<LoadedGrant>> {
+        let rows = Sql::new(format!(
+            "SELECT {}, s.version, s.sealed FROM connections mine \
+             JOIN connections c ON c.auth_config_id = mine.auth_config_id \
+             AND c.identity = mine.identity AND c.partner_id = mine.partner_id \
+             JOIN grants g ON g.partner_id = c.partner_id AND g.connection_id = c.id \
+             LEFT JOIN grant_secrets s ON s.partner_id = g.partner_id AND s.grant_id = g.id \
+             WHERE mine.partner_id = $1 AND mine.id = $2 AND mine.identity <> '' \
+             AND c.revoked_at IS NULL AND g.state = $3 AND g.refreshable = 1 ORDER BY g.id LIMIT $4",
+            columns::<GrantRow>("g.")
+        ))
+        .bind(&row.partner_id)
+        .bind(&row.connection_id)
+        .bind(&GrantState::Active)
+        .bind(&MOST)
+        .rows(&self.engine.read)
+        .await?;
+        rows.iter().map(read_loaded).collect()
+    }
+}
