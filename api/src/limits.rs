@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use latchkey_domain::{PartnerId, Timestamp};
 use latchkey_store::StoreError;
 use latchkey_telemetry::Chain;
-use moka::future::Cache;
+use moka::sync::Cache;
 
 use crate::{auth::Partner, state::Api};
 
@@ -43,7 +43,7 @@ impl Months {
     /// The partner's billed calls this month, at most [`KEPT`] old.
     pub(crate) async fn used(&self, api: &Api, partner: PartnerId) -> Result<u64, StoreError> {
         let (clock, start) = (api.ctx.clock.monotonic(), api.ctx.now().month_start(0));
-        if let Some(month) = self.0.get(&partner).await
+        if let Some(month) = self.0.get(&partner)
             && month.start == start
             && clock.saturating_sub(month.read) < KEPT
         {
@@ -55,7 +55,7 @@ impl Months {
             start,
             used,
         };
-        self.0.insert(partner, month).await;
+        self.0.insert(partner, month);
         Ok(used)
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use http::HeaderMap;
 use latchkey_domain::{PartnerId, Timestamp, states::ConnectionStatus};
 use latchkey_store::{AccountRow, Connection};
-use moka::future::Cache;
+use moka::sync::Cache;
 
 use crate::{
     error::{ApiError, Code},
@@ -95,7 +95,7 @@ impl Reach {
         };
         let at = api.ctx.clock.monotonic();
         let changes = self.changes.load(Ordering::Acquire);
-        if let Some(found) = self.found.get(&key).await
+        if let Some(found) = self.found.get(&key)
             && found.changes == changes
             && at.saturating_sub(found.at) < KEPT
         {
@@ -117,7 +117,7 @@ impl Reach {
             changes,
             reached: Arc::clone(&reached),
         };
-        self.found.insert(key, found).await;
+        self.found.insert(key, found);
         Ok(reached)
     }
 }

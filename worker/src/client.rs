@@ -114,9 +114,12 @@ impl Clients {
         partner: PartnerId,
         id: AuthConfigId,
     ) -> Result<Arc<OauthClient>, ClientError> {
+        if let Some(kept) = self.kept.get(&(partner, id)).await {
+            return Ok(kept);
+        }
         let load = async { self.load(partner, id).await.map(Arc::new) };
-        self.kept
-            .try_get_with((partner, id), load)
+        // Boxed: reading one is rare, and would make the future of everybody who has it at hand 8 KiB larger.
+        Box::pin(self.kept.try_get_with((partner, id), load))
             .await
             .map_err(|error| ClientError::clone(&error))
     }

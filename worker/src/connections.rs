@@ -12,7 +12,7 @@ use std::{
 use latchkey_domain::{Clock, ConnectionId, PartnerId};
 use latchkey_runtime::Context;
 use latchkey_store::{Connection, Store, StoreError};
-use moka::future::Cache;
+use moka::sync::Cache;
 
 /// How long one is trusted without reading its row: disconnecting in another process shows after it at the
 /// latest.
@@ -56,7 +56,7 @@ impl Connections {
     ) -> Result<Option<Arc<Connection>>, StoreError> {
         let at = self.clock.monotonic();
         let changes = self.changes.load(Ordering::Acquire);
-        if let Some(kept) = self.kept.get(&id).await
+        if let Some(kept) = self.kept.get(&id)
             && kept.changes == changes
             && at.saturating_sub(kept.at) < TRUSTED_FOR
             && kept.connection.row.partner_id == partner
@@ -65,7 +65,7 @@ impl Connections {
         }
         let found = self.store.get_connection(partner, id).await?;
         let Some(connection) = found.map(Arc::new) else {
-            self.kept.invalidate(&id).await;
+            self.kept.invalidate(&id);
             return Ok(None);
         };
         let kept = Kept {
@@ -73,7 +73,7 @@ impl Connections {
             changes,
             connection: Arc::clone(&connection),
         };
-        self.kept.insert(id, kept).await;
+        self.kept.insert(id, kept);
         Ok(Some(connection))
     }
 }

@@ -145,10 +145,10 @@ impl Gate {
         partner: PartnerId,
     ) -> Result<Result<Plan, Refusal>, Arc<StoreError>> {
         let changes = self.changes.load(Ordering::Acquire);
-        if let Some((read_at, _)) = self.partners.get(&partner).await
-            && read_at != changes
-        {
-            self.partners.invalidate(&partner).await;
+        match self.partners.get(&partner).await {
+            Some((read_at, row)) if read_at == changes => return Ok(self.judge(row.as_deref())),
+            Some(_) => self.partners.invalidate(&partner).await,
+            None => {}
         }
         let load = async {
             Ok((
@@ -156,7 +156,7 @@ impl Gate {
                 self.store.get_partner(partner).await?.map(Arc::new),
             ))
         };
-        let (_, row) = self.partners.try_get_with(partner, load).await?;
+        let (_, row) = Box::pin(self.partners.try_get_with(partner, load)).await?;
         Ok(self.judge(row.as_deref()))
     }
 

@@ -11,7 +11,7 @@ use latchkey_jobs::{
     kinds::{DeliverCallback, ProviderCall, deliver_callback::CallEnd},
 };
 use latchkey_runtime::Context;
-use latchkey_store::{CompleteJob, HeldJob, JobClaim, JobEnd, JobRow, ReleaseJob, SUSPECT};
+use latchkey_store::{ClaimedJob, CompleteJob, HeldJob, JobClaim, JobEnd, ReleaseJob, SUSPECT};
 use latchkey_telemetry::{Chain, JobEnd as EndLabel, job_span, request_span};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument, Span};
@@ -161,7 +161,13 @@ async fn begin(ctx: &Context, info: &KindInfo, job: Job) -> Option<Attempt> {
     }
 }
 
-fn claimed(row: JobRow, job: Job, info: &KindInfo, claim: AttemptId, now: Timestamp) -> Attempt {
+fn claimed(
+    row: ClaimedJob,
+    job: Job,
+    info: &KindInfo,
+    claim: AttemptId,
+    now: Timestamp,
+) -> Attempt {
     let spent = row.attempts.saturating_sub(row.forgiven);
     Attempt {
         number: row.attempts,

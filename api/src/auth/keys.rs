@@ -11,7 +11,7 @@ use std::{
 use latchkey_domain::Timestamp;
 use latchkey_store::{ApiKeyRow, PartnerRow};
 use latchkey_telemetry::Chain;
-use moka::future::Cache;
+use moka::sync::Cache;
 
 use crate::{error::ApiError, state::Api};
 
@@ -70,7 +70,7 @@ impl Keys {
             api.ctx.clock.monotonic(),
             self.changes.load(Ordering::Acquire),
         );
-        if let Some(found) = self.found.get(lookup).await
+        if let Some(found) = self.found.get(lookup)
             && found.changes == changes
             && now.saturating_sub(found.at) < KEPT
         {
@@ -82,9 +82,7 @@ impl Keys {
             changes,
             keys: rows.into_iter().map(Known::new).collect(),
         });
-        self.found
-            .insert(lookup.to_owned(), Arc::clone(&found))
-            .await;
+        self.found.insert(lookup.to_owned(), Arc::clone(&found));
         Ok(found)
     }
 }

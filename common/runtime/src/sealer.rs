@@ -165,13 +165,16 @@ impl Sealer {
     }
 
     async fn key(&self, partner: PartnerId, id: DataKeyId) -> Result<Arc<DataKey>, SealError> {
+        if let Some(opened) = self.opened.get(&(partner, id)).await {
+            return Ok(opened);
+        }
         let load = async {
             let row = self.store.get_data_key(partner, id).await;
             let row = row.map_err(|source| SealError::Store { partner, source })?;
             self.unwrap_row(&row.ok_or(SealError::NoKey { partner, key: id })?)
         };
-        self.opened
-            .try_get_with((partner, id), load)
+        // Boxed: reading one is rare, and would make the future of everybody who seals and opens larger.
+        Box::pin(self.opened.try_get_with((partner, id), load))
             .await
             .map_err(cloned)
     }
@@ -181,6 +184,9 @@ impl Sealer {
         partner: PartnerId,
         purpose: KeyPurpose,
     ) -> Result<Arc<DataKey>, SealError> {
+        if let Some(current) = self.current.get(&(partner, purpose)).await {
+            return Ok(current);
+        }
         let load = async {
             let failed = |source| SealError::Store { partner, source };
             let known = self.store.current_data_key(partner, purpose).await;
@@ -192,8 +198,7 @@ impl Sealer {
             };
             self.unwrap_row(&row)
         };
-        self.current
-            .try_get_with((partner, purpose), load)
+        Box::pin(self.current.try_get_with((partner, purpose), load))
             .await
             .map_err(cloned)
     }

@@ -276,7 +276,7 @@ impl Protocol {
             .ctx
             .http
             .send(request, self.timings.timeout, TOKEN_ANSWER_BYTES);
-        let answer = fault::while_sending(sent).await;
+        let answer = fault::while_sending(Box::pin(sent)).await;
         fault::point("refresh::after_answer");
         let well = answer.as_ref().is_ok_and(|a| !a.status.is_server_error());
         self.health.ended(&path, &passage, clock.monotonic(), well);

@@ -50,7 +50,8 @@ impl<T: Send + Sync + 'static> Flights<T> {
             flights: Arc::clone(&self.by_grant),
             grant,
         };
-        let work = work();
+        // Boxed: the task would hold it twice, as what it begins with and as what it waits for, and thousands fly at once.
+        let work = Box::pin(work());
         let task = stopper.spawn_to_the_end(async move {
             // Taken out of the map before anybody learns the outcome, also by a panic: who comes then begins
             // anew, on the row as it is by then.

@@ -175,7 +175,7 @@ impl Protocol {
         let tokens = Arc::new(tokens);
         let token = FreshToken { tokens, version };
         let monotonic = self.ctx.clock.monotonic();
-        self.warm.put(grant, token.clone(), monotonic).await;
+        self.warm.renew(grant, &token, monotonic);
         self.ctx.signals.publish(grant.id.as_u128()).await;
         tracing::debug!(%grant.id, provider = row.provider, version, "grant refreshed");
         End::Landed { token }

@@ -231,7 +231,7 @@ impl Protocol {
     pub(super) async fn tokens(&self, loaded: &LoadedGrant) -> Result<FreshToken, Blocked> {
         let (row, grant) = (&loaded.row, loaded.row.key());
         let monotonic = self.ctx.clock.monotonic();
-        if let Some(token) = self.warm.opened(grant, row.version, monotonic).await {
+        if let Some(token) = self.warm.opened(grant, row.version, monotonic) {
             return Ok(token);
         }
         let secret = loaded.secret.as_ref().ok_or(Blocked::NoTokens)?;
@@ -250,12 +250,10 @@ impl Protocol {
             .await
             .map_err(Blocked::Sealed)?;
         let tokens = TokenSet::from_bytes(opened.expose_secret());
-        let token = FreshToken {
+        Ok(FreshToken {
             tokens: Arc::new(tokens.map_err(|e| Blocked::Tokens(Arc::new(e)))?),
             version,
-        };
-        self.warm.put(grant, token.clone(), monotonic).await;
-        Ok(token)
+        })
     }
 
     /// No second presentation is allowed and the access token is over: the grant needs its user.
@@ -282,7 +280,7 @@ impl Protocol {
 
     /// A grant's row changed: what was opened of it is old, and somebody may wait for it.
     pub(super) async fn changed(&self, grant: GrantKey) {
-        self.warm.forget(grant).await;
+        self.warm.forget(grant);
         self.ctx.signals.publish(grant.id.as_u128()).await;
     }
 }

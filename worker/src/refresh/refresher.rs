@@ -124,7 +124,7 @@ impl Refresher {
             .protocol
             .warm
             .get(grant, clock.now(), clock.monotonic());
-        match warm.await {
+        match warm {
             Some(token) => Ok(token),
             None => self.await_token(grant, None).await,
         }
@@ -240,14 +240,17 @@ impl Refresher {
                     return Err(NotFresh::NeedsReauth { reason });
                 }
                 GrantState::Revoking | GrantState::Revoked => {
-                    protocol.warm.forget(grant).await;
+                    protocol.warm.forget(grant);
                     return Err(NotFresh::Gone);
                 }
             }
             let moment = Moment::read(ctx).await.map_err(NotFresh::Store)?;
             let now = moment.now(&*ctx.clock);
             if refused != Some(row.version) && row.view().token_lives(now) {
-                return protocol.tokens(&loaded).await.map_err(NotFresh::from);
+                let token = protocol.tokens(&loaded).await.map_err(NotFresh::from)?;
+                let monotonic = ctx.clock.monotonic();
+                protocol.warm.put(grant, token.clone(), monotonic);
+                return Ok(token);
             }
             if !row.refreshable {
                 let reason = "expired".to_owned();

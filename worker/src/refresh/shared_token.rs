@@ -108,7 +108,7 @@ impl Protocol {
         let spec = client.as_ref().ok().and_then(|client| client.spec().ok());
         let shares = |spec: &&OauthSpec| spec.refresh.single_flight_key == SingleFlightKey::Account;
         match (&client, spec.filter(shares)) {
-            (Ok(client), Some(_)) => self.share(loaded, client, wish, moment).await,
+            (Ok(client), Some(_)) => Box::pin(self.share(loaded, client, wish, moment)).await,
             _ => self.attempt(loaded, wish, moment).await,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use latchkey_domain::{GrantId, Timestamp};
 use latchkey_store::GrantKey;
-use moka::future::Cache;
+use moka::sync::Cache;
 
 use super::refresher::FreshToken;
 
@@ -38,44 +38,52 @@ impl Warm {
     }
 
     /// The grant's token if it lives at `now` and its row was read a moment ago.
-    pub(super) async fn get(
+    pub(super) fn get(
         &self,
         grant: GrantKey,
         now: Timestamp,
         monotonic: Duration,
     ) -> Option<FreshToken> {
-        let entry = self.tokens.get(&grant.id).await?;
+        let entry = self.tokens.get(&grant.id)?;
         let trusted = monotonic.saturating_sub(entry.seen_at) < TRUSTED_FOR;
         (entry.grant == grant && trusted && entry.token.lives(now)).then_some(entry.token)
     }
 
     /// The grant's opened token of this version, which was just read from the row.
-    pub(super) async fn opened(
+    pub(super) fn opened(
         &self,
         grant: GrantKey,
         version: i64,
         monotonic: Duration,
     ) -> Option<FreshToken> {
-        let entry = self.tokens.get(&grant.id).await?;
+        let entry = self.tokens.get(&grant.id)?;
         if entry.grant != grant || entry.token.version != version {
             return None;
         }
-        self.put(grant, entry.token.clone(), monotonic).await;
+        self.put(grant, entry.token.clone(), monotonic);
         Some(entry.token)
     }
 
-    /// Keeps a token that was read or landed at `monotonic`.
-    pub(super) async fn put(&self, grant: GrantKey, token: FreshToken, monotonic: Duration) {
+    /// Takes the place of a token that is kept. One that nobody asked for is not: most of what is refreshed ahead is
+    /// not called before it is refreshed again.
+    pub(super) fn renew(&self, grant: GrantKey, token: &FreshToken, monotonic: Duration) {
+        if self.tokens.contains_key(&grant.id) {
+            self.put(grant, token.clone(), monotonic);
+        }
+    }
+
+    /// Keeps a token that was asked for, as its row was read at `monotonic`.
+    pub(super) fn put(&self, grant: GrantKey, token: FreshToken, monotonic: Duration) {
         let entry = Entry {
             grant,
             token,
             seen_at: monotonic,
         };
-        self.tokens.insert(grant.id, entry).await;
+        self.tokens.insert(grant.id, entry);
     }
 
     /// Forgets a grant's token: it is dead, refused or gone.
-    pub(super) async fn forget(&self, grant: GrantKey) {
-        self.tokens.invalidate(&grant.id).await;
+    pub(super) fn forget(&self, grant: GrantKey) {
+        self.tokens.invalidate(&grant.id);
     }
 }

@@ -15,7 +15,7 @@ use latchkey_jobs::{
     },
 };
 use latchkey_store::{JobFilter, JobRow};
-use moka::future::Cache;
+use moka::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Call, Shape, answer, preference};
@@ -51,7 +51,7 @@ impl Default for Backlogs {
 impl Backlogs {
     async fn of(&self, api: &Api, partner: PartnerId) -> Result<u64> {
         let now = api.ctx.clock.monotonic();
-        if let Some((read, count)) = self.0.get(&partner).await
+        if let Some((read, count)) = self.0.get(&partner)
             && now.saturating_sub(read) < KEPT
         {
             return Ok(count);
@@ -62,7 +62,7 @@ impl Backlogs {
             ..JobFilter::default()
         };
         let (_, count) = api.ctx.store.list_jobs(partner, &filter).await?;
-        self.0.insert(partner, (now, count)).await;
+        self.0.insert(partner, (now, count));
         Ok(count)
     }
 }
