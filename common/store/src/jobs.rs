@@ -82,6 +82,38 @@ record! {
     }
 }
 
+record! {
+    /// A job as whoever claimed it needs it: a third of its columns, read for every job that runs.
+    pub struct ClaimedJob in "jobs" by "id" {
+        /// Its id.
+        pub id: JobId,
+        /// The claim that the row carries.
+        pub claim: Option<AttemptId>,
+        /// What the handler reads, as JSON.
+        pub payload: String,
+        /// The request, sealed.
+        pub sealed: Option<Vec<u8>>,
+        /// Times it was claimed, this one too, without those that were snoozed.
+        pub attempts: u32,
+        /// Attempts that were forgiven when the operator revived it.
+        pub forgiven: u32,
+        /// How often its worker was lost since the last time the operator revived it.
+        pub lost: u32,
+        /// Whether its partner sees it.
+        pub visible: bool,
+        /// When it was to run.
+        pub run_at: Timestamp,
+        /// Past this it is not to begin.
+        pub deadline_at: Option<Timestamp>,
+        /// The request that made it.
+        pub request_id: Option<String>,
+        /// When it was made.
+        pub created_at: Timestamp,
+        /// The job that is held until this one has ended.
+        pub then_job: Option<JobId>,
+    }
+}
+
 /// Take a job for one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobClaim {
@@ -252,9 +284,9 @@ impl Store {
         Ok((rows, total))
     }
 
-    /// Takes a queued job whose `run_at` has come, in a group commit; the row as claimed, or `None` if it
+    /// Takes a queued job whose `run_at` has come, in a group commit; the job as claimed, or `None` if it
     /// is not there to take.
-    pub async fn claim_job(&self, claim: JobClaim) -> Result<Option<JobRow>> {
+    pub async fn claim_job(&self, claim: JobClaim) -> Result<Option<ClaimedJob>> {
         Ok(self
             .group(Write::ClaimJob(Box::new(claim)))
             .await?

@@ -71,7 +71,7 @@ pub use grants::{
 };
 pub use idempotency::{Begun, IdempotencyRow, IdempotencyState};
 pub use job_leases::HeldJob;
-pub use jobs::{CompleteJob, JobClaim, JobEnd, JobFilter, JobRow, ReleaseJob};
+pub use jobs::{ClaimedJob, CompleteJob, JobClaim, JobEnd, JobFilter, JobRow, ReleaseJob};
 pub use leases::{TaskClaim, TaskLease};
 pub use links::{Link, LinkRow};
 pub use listing::{

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use latchkey_domain::{GrantId, PartnerId, Timestamp, states::GrantState};
 use sqlx::AnyConnection;
 
-use super::{Answer, Write};
+use super::Answer;
 use crate::{
     CloseAttempt, GrantClaim, GrantKey, GrantRow, Landing, RefreshRow, Result,
     engine::Marks,
@@ -14,27 +14,6 @@ use crate::{
 };
 
 /// Locks the grants of a group in the order of their ids, so that two groups of two processes do not wait
-/// for each other.
-pub(super) async fn lock_in_order(
-    marks: Marks,
-    tx: &mut AnyConnection,
-    writes: &[&Write],
-) -> Result<()> {
-    let mut keys: Vec<(PartnerId, GrantId)> = writes
-        .iter()
-        .filter_map(|write| match write {
-            Write::ClaimGrant(claim) => Some(claim.grant),
-            Write::Land(landing) => Some(landing.grant),
-            Write::Close(close) => Some(close.grant),
-            _ => None,
-        })
-        .map(|key| (key.partner_id, key.id))
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
-    lock(marks, tx, "grants", &keys).await
-}
-
 /// Locks rows by partner and id, in that order.
 pub(super) async fn lock<T: crate::field::Field>(
     marks: Marks,

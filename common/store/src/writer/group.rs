@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    Answer, Counters, Write, grants, jobs,
+    Answer, Counters, Write,
     write::{KINDS, run, was_done},
 };
 use crate::{
@@ -85,10 +85,6 @@ async fn attempt(
     commit_lost: bool,
 ) -> std::result::Result<Vec<Answer>, Failed> {
     let mut tx = engine.begin().await?;
-    if engine.locks_rows() {
-        grants::lock_in_order(engine.marks(), &mut tx, writes).await?;
-        jobs::lock_in_order(engine.marks(), &mut tx, writes).await?;
-    }
     let mut answers = vec![Answer::default(); writes.len()];
     for kind in 0..KINDS {
         for round in rounds(writes, kind) {

@@ -5,28 +5,14 @@ use std::collections::{HashMap, HashSet};
 use latchkey_domain::{AttemptId, JobId, PartnerId, Timestamp, states::JobState};
 use sqlx::AnyConnection;
 
-use super::{Answer, Write, grants};
+use super::{Answer, grants};
 use crate::{
-    CompleteJob, JobClaim, JobEnd, JobRow, ReleaseJob, Result,
+    ClaimedJob, CompleteJob, JobClaim, JobEnd, JobRow, ReleaseJob, Result,
     dead_jobs::{note, with_line},
     engine::Marks,
     field::Record,
     sql::{Sql, column, columns, insert_all as insert_records, with_values},
 };
-
-/// Locks the jobs of a group in the order of their ids.
-pub(super) async fn lock_in_order(
-    marks: Marks,
-    tx: &mut AnyConnection,
-    writes: &[&Write],
-) -> Result<()> {
-    let keys = writes.iter().filter_map(|write| match write {
-        Write::ClaimJob(claim) => Some((claim.partner_id, claim.job_id)),
-        Write::CompleteJob(end) => Some((end.partner_id, end.job_id)),
-        _ => None,
-    });
-    lock(marks, tx, keys.collect()).await
-}
 
 /// Locks jobs in the order of their ids.
 pub(crate) async fn lock(
@@ -79,13 +65,13 @@ pub(super) async fn claim_all(
          started_at = COALESCE(jobs.started_at, v.claimed_at) FROM v \
          WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.state || '' = 'queued' \
          AND jobs.run_at <= v.claimed_at RETURNING {}",
-        columns::<JobRow>("jobs.")
+        columns::<ClaimedJob>("jobs.")
     ))
     .rows(tx)
     .await?;
-    let mut taken: HashMap<AttemptId, JobRow> = HashMap::with_capacity(rows.len());
+    let mut taken: HashMap<AttemptId, ClaimedJob> = HashMap::with_capacity(rows.len());
     for row in &rows {
-        let job = JobRow::read(row, 0)?;
+        let job = ClaimedJob::read(row, 0)?;
         if let Some(claim) = job.claim {
             taken.insert(claim, job);
         }
@@ -96,7 +82,7 @@ pub(super) async fn claim_all(
         .collect())
 }
 
-fn claimed(job: Option<JobRow>) -> Answer {
+fn claimed(job: Option<ClaimedJob>) -> Answer {
     Answer {
         won: job.is_some(),
         job: job.map(Box::new),
@@ -287,8 +273,13 @@ pub(super) async fn was_inserted(tx: &mut AnyConnection, row: &JobRow) -> Result
 
 /// Whether the row carries this claim.
 pub(super) async fn was_claimed(tx: &mut AnyConnection, claim: &JobClaim) -> Result<Answer> {
-    let job = read(tx, claim.partner_id, claim.job_id).await?;
-    let mine = |job: &JobRow| job.claim == Some(claim.claim) && job.state == JobState::Running;
+    let job = Sql::select::<ClaimedJob>("WHERE partner_id = $1 AND id = $2 AND state = $3")
+        .bind(&claim.partner_id)
+        .bind(&claim.job_id)
+        .bind(&JobState::Running)
+        .one::<ClaimedJob, _>(tx)
+        .await?;
+    let mine = |job: &ClaimedJob| job.claim == Some(claim.claim);
     Ok(claimed(job.filter(mine)))
 }
 

@@ -13,8 +13,14 @@
 //! one of them. SQLite has one.
 //!
 //! Rules (`architecture.md` §3): a claim is won only by the attempt id that the row carries afterwards;
-//! writes on one row run in the order they came, never in one statement; rows are taken in the order of
-//! their ids; statements have few texts ([`Marks`](crate::engine::Marks)).
+//! writes on one row run in the order they came, never in one statement; the rows of a statement come in the order
+//! of their ids; statements have few texts ([`Marks`](crate::engine::Marks)).
+//!
+//! That order is what keeps two processes from waiting for each other on PostgreSQL: kinds of writes run in one order,
+//! and each statement looks its rows up one by one as they are listed. Nothing promises it (the planner may read a
+//! table of some hundred rows in another order), so a deadlock is one more reason to run a group again. Locking all
+//! rows first would be one more statement and one more write of each row, for rows that two processes write at once
+//! only when a job was delivered twice.
 
 mod calls;
 mod grants;

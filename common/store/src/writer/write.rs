@@ -5,8 +5,8 @@ use sqlx::AnyConnection;
 
 use super::{calls, grants, jobs};
 use crate::{
-    CloseAttempt, CompleteJob, FinishCall, GrantClaim, JobClaim, JobRow, Landing, Result,
-    calls::NewReceipt, engine::Engine,
+    ClaimedJob, CloseAttempt, CompleteJob, FinishCall, GrantClaim, JobClaim, JobRow, Landing,
+    Result, calls::NewReceipt, engine::Engine,
 };
 
 /// A write.
@@ -36,7 +36,7 @@ pub(crate) struct Answer {
     /// Whether it took effect.
     pub(crate) won: bool,
     /// The job as claimed.
-    pub(crate) job: Option<Box<JobRow>>,
+    pub(crate) job: Option<Box<ClaimedJob>>,
     /// What landed belongs to a deleted connection.
     pub(crate) revoking: bool,
 }
