@@ -49,6 +49,7 @@ files!(
     "0038_connect_links",
     "0039_listing_indexes",
     "0045_jobs_alone",
+    "0050_connections_sharing",
 );
 
 /// Every migration, in order.

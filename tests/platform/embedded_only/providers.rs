@@ -200,13 +200,14 @@ async fn a_trial_tells_what_happened_at_each_step() {
         "connect",
         "errors",
         "refresh",
+        "sharing",
         "refresh token's end",
         "expiry",
         "late code",
         "rate limit",
         "connect for calls",
     ];
-    assert_eq!(names(&x)[..8], usual);
+    assert_eq!(names(&x)[..9], usual);
     assert_eq!(names(&x).last(), Some(&"disconnect"));
     assert_eq!(
         told(&x, "refresh"),
