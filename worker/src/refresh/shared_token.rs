@@ -13,8 +13,9 @@
 //!  an attempt of that one, and from the top
 //! ```
 //!
-//! It presents that has an attempt open or its generation in doubt; else the oldest. Nobody is told of the others, and
-//! nothing is written for them: a process that dies here leaves each row as it was, or whole.
+//! The one that presents is the one with an attempt open, or with its generation in doubt; else the oldest. Nothing is
+//! written for the others. A process that dies as it takes over leaves an open attempt, which is closed like any other,
+//! and the tokens are taken over then.
 
 use std::sync::Arc;
 

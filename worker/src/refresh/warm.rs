@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use latchkey_domain::{GrantId, Timestamp};
 use latchkey_store::GrantKey;
-use moka::sync::Cache;
+use moka::{ops::compute::Op, sync::Cache};
 
 use super::refresher::FreshToken;
 
@@ -79,7 +79,13 @@ impl Warm {
             token,
             seen_at: monotonic,
         };
-        self.tokens.insert(grant.id, entry);
+        // Whoever read the row before it changed may come here after whoever read it then.
+        self.tokens
+            .entry(grant.id)
+            .and_compute_with(|kept| match kept {
+                Some(kept) if kept.value().token.version > entry.token.version => Op::Nop,
+                _ => Op::Put(entry),
+            });
     }
 
     /// Forgets a grant's token: it is dead, refused or gone.

@@ -10,7 +10,6 @@ use latchkey_limits::BudgetKey;
 use latchkey_oauth::{
     HttpAnswer, HttpError, HttpRequest,
     http::{Lost, NotSent},
-    spec::SingleFlightKey,
 };
 use latchkey_providers::{Provider, RateScope, answer_headers};
 
@@ -86,7 +85,10 @@ impl Call<'_> {
                 dead: None,
                 took,
             };
-            let may_renew = renewals == 0 || (renewals == 1 && is_older(with, &fresh, begun));
+            // A newer one that is older than the call (opened here before others refreshed twice, or taken over from
+            // another connection) may be dead for the same reason: then once more.
+            let is_older = fresh.tokens.issued_at < begun;
+            let may_renew = renewals == 0 || (renewals == 1 && is_older);
             if may_renew && sent.is_unauthorized(with) {
                 renewals += 1;
                 match self.renewed(with, &fresh).await {
@@ -183,16 +185,6 @@ impl Call<'_> {
         let most = self.ctx.config.calls.timeout;
         self.time_left().map_or(most, |left| left.min(most))
     }
-}
-
-/// Whether the newer token that a call was given is older than the call: another connection's that holds the same
-/// refresh token, and it may be dead for the same reason. Then a refresh may still mend it.
-fn is_older(with: &With, token: &FreshToken, begun: Timestamp) -> bool {
-    let shares = with.client.spec().is_ok_and(|spec| {
-        let key = spec.refresh.single_flight_key;
-        key == SingleFlightKey::Account
-    });
-    shares && token.tokens.issued_at < begun
 }
 
 /// What a breaker counts: a provider that answers anything but a 5xx is there.
