@@ -9,8 +9,8 @@ use crate::{
     sql::{Sql, columns},
 };
 
-/// Grants of one provider account that are looked at: somebody who connects the same account more often than this
-/// finds the later ones refreshed by themselves.
+/// Grants of one provider account that are looked at, the oldest: one of them presents the token for all others, also
+/// for those beyond.
 const MOST: u32 = 16;
 
 impl Store {

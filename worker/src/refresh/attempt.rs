@@ -372,7 +372,7 @@ impl Protocol {
 
 impl Failure {
     /// Nothing left this process, and nothing failed.
-    fn unsent() -> Self {
+    pub(super) fn unsent() -> Self {
         Self {
             ended: Ended::NotSent,
             // Not transient: that would count as a failure and begin a back-off.

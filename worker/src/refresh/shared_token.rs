@@ -26,6 +26,7 @@ use latchkey_telemetry::RefreshOutcome;
 
 use super::{
     attempt::{Claimed, End},
+    closing::Failure,
     moment::Moment,
     protocol::{Protocol, Wish},
     refresher::{FreshToken, JITTER},
@@ -158,11 +159,7 @@ impl Protocol {
     }
 
     /// The connections that share the refresh token of this one, by what the provider said with their tokens.
-    async fn members(
-        &self,
-        loaded: &LoadedGrant,
-        client: &OauthClient,
-    ) -> Result<Vec<Member>, End> {
+    async fn members(&self, mine: &LoadedGrant, client: &OauthClient) -> Result<Vec<Member>, End> {
         let spec = client
             .spec()
             .map_err(|e| End::Blocked(super::protocol::Blocked::Client(e)))?;
@@ -172,11 +169,11 @@ impl Protocol {
             let credentials = client.client(&none, &token.tokens.extra);
             identity_in_tokens(spec, &credentials, &token.tokens, now)?.ok()
         };
-        let own = self.tokens(loaded).await.map_err(End::Blocked)?;
-        let Some(own) = who(&own) else {
+        let token = self.tokens(mine).await.map_err(End::Blocked)?;
+        let Some(own) = who(&token) else {
             return Ok(Vec::new());
         };
-        let found = self.ctx.store.grants_sharing_with(&loaded.row).await;
+        let found = self.ctx.store.grants_sharing_with(&mine.row).await;
         let mut members = Vec::new();
         for loaded in found.map_err(End::Store)? {
             // Tokens that do not open are no help.
@@ -185,6 +182,11 @@ impl Protocol {
             {
                 members.push(Member { loaded, token });
             }
+        }
+        // There are more than are looked at, and it is none of the oldest: those present, and it takes over.
+        if members.iter().all(|one| one.loaded.row.id != mine.row.id) {
+            let loaded = mine.clone();
+            members.push(Member { loaded, token });
         }
         Ok(members)
     }
@@ -235,7 +237,8 @@ impl Protocol {
         match self.ctx.store.claim_grant(self.claim_of(&claimed)).await {
             Ok(true) => {}
             Ok(false) => return End::Moved,
-            Err(error) => return End::Store(error),
+            // It may be in the row all the same; left open, it would block the grant for the length of the patience.
+            Err(_) => return self.close(&claimed, Failure::unsent()).await,
         }
         let Some(entry) = self.seal(&claimed, &from.tokens).await else {
             return End::Crashed;
@@ -257,7 +260,7 @@ impl Protocol {
                 }
             }
             Ok(Landed::Stale) => End::Moved,
-            Err(error) => End::Store(error),
+            Err(_) => self.close(&claimed, Failure::unsent()).await,
         }
     }
 }
