@@ -83,7 +83,7 @@ record! {
 }
 
 record! {
-    /// A job as whoever claimed it needs it: a third of its columns, read for every job that runs.
+    /// A job as whoever claimed it needs it: less than half of its columns, read for every job that runs.
     pub struct ClaimedJob in "jobs" by "id" {
         /// Its id.
         pub id: JobId,

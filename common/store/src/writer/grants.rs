@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use latchkey_domain::{GrantId, PartnerId, Timestamp, states::GrantState};
+use latchkey_domain::{GrantId, Timestamp, states::GrantState};
 use sqlx::AnyConnection;
 
 use super::Answer;
@@ -12,31 +12,6 @@ use crate::{
     refresh_history as history,
     sql::{Sql, column, with_values},
 };
-
-/// Locks the grants of a group in the order of their ids, so that two groups of two processes do not wait
-/// Locks rows by partner and id, in that order.
-pub(super) async fn lock<T: crate::field::Field>(
-    marks: Marks,
-    tx: &mut AnyConnection,
-    table: &str,
-    keys: &[(PartnerId, T)],
-) -> Result<()> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let keys: Vec<_> = keys.iter().collect();
-    with_values(marks, &["partner_id", "id"], &keys, |sql, (partner, id)| {
-        sql.add(partner);
-        sql.add(id);
-    })
-    .push(&format!(
-        "SELECT id FROM {table} WHERE (partner_id, id) IN (SELECT partner_id, id FROM v) \
-         ORDER BY partner_id, id FOR UPDATE"
-    ))
-    .rows(tx)
-    .await
-    .map(drop)
-}
 
 /// Takes grants whose rows are as they were read. Whoever finds its own attempt in the row has it.
 pub(super) async fn claim_all(

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use latchkey_domain::{AttemptId, JobId, PartnerId, Timestamp, states::JobState};
 use sqlx::AnyConnection;
 
-use super::{Answer, grants};
+use super::Answer;
 use crate::{
     ClaimedJob, CompleteJob, JobClaim, JobEnd, JobRow, ReleaseJob, Result,
     dead_jobs::{note, with_line},
@@ -22,7 +22,18 @@ pub(crate) async fn lock(
 ) -> Result<()> {
     keys.sort_unstable();
     keys.dedup();
-    grants::lock(marks, tx, "jobs", &keys).await
+    let keys: Vec<_> = keys.iter().collect();
+    with_values(marks, &["partner_id", "id"], &keys, |sql, (partner, id)| {
+        sql.add(partner);
+        sql.add(id);
+    })
+    .push(
+        "SELECT id FROM jobs WHERE (partner_id, id) IN (SELECT partner_id, id FROM v) \
+         ORDER BY partner_id, id FOR UPDATE",
+    )
+    .rows(tx)
+    .await
+    .map(drop)
 }
 
 /// Adds jobs that are not there.
