@@ -83,25 +83,20 @@ impl Store {
                 "SELECT partner_id, id FROM grants WHERE partner_id = $2 AND wake_at <= $3 \
                  ORDER BY wake_at, id LIMIT $4",
             );
-            let rows: Vec<GrantRow> = Sql::new(format!(
+            let rows = Sql::new(format!(
                 "{ready}UPDATE grants SET wake_at = $1 FROM picked \
                  WHERE grants.partner_id = picked.partner_id AND grants.id = picked.id \
-                 RETURNING {}",
-                columns::<GrantRow>("grants.")
+                 RETURNING {DUE}"
             ))
             .bind(&mark_until)
             .bind(&partner)
             .bind(&now)
             .bind(&share)
-            .all(&mut *tx)
+            .rows(&mut *tx)
             .await?;
-            due.extend(rows.into_iter().map(|row| DueGrant {
-                grant: row.key(),
-                due_at: row.due_at.unwrap_or(now),
-                provider: row.provider,
-                auth_config_id: row.auth_config_id,
-                expires_at: row.expires_at,
-            }));
+            for row in &rows {
+                due.push(read_due(row, now)?);
+            }
         }
         self.engine.commit(tx).await?;
         due.sort_by_key(|due| (urgency(due.expires_at, due.due_at), due.grant));
@@ -237,4 +232,21 @@ impl Store {
         .run(&self.engine.write)
         .await
     }
+}
+
+/// The columns of a [`DueGrant`], a few of many: they are read for every grant that is refreshed.
+const DUE: &str = "grants.partner_id, grants.id, grants.provider, grants.auth_config_id, grants.due_at, grants.expires_at";
+
+fn read_due(row: &AnyRow, now: Timestamp) -> Result<DueGrant> {
+    let due_at: Option<Timestamp> = column(row, 4)?;
+    Ok(DueGrant {
+        grant: GrantKey {
+            partner_id: column(row, 0)?,
+            id: column(row, 1)?,
+        },
+        provider: column(row, 2)?,
+        auth_config_id: column(row, 3)?,
+        due_at: due_at.unwrap_or(now),
+        expires_at: column(row, 5)?,
+    })
 }

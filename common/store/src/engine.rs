@@ -5,7 +5,13 @@
 //! that waits beside the group-commit writer waits for one group at most; reads have connections of their
 //! own and never wait (WAL).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use latchkey_domain::{Clock, Timestamp};
 use sqlx::{
@@ -21,9 +27,17 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 const TRY_WAIT: Duration = Duration::from_secs(2);
 /// How long a caller waits for a connection before it is told that the store is overloaded.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(30);
-/// Pages of the write-ahead log after which SQLite moves them into the file (4 KiB each): 16 MiB keeps
-/// that work off most commits and the log small.
-const CHECKPOINT_PAGES: u32 = 4096;
+/// A session of PostgreSQL that was idle for this long is asked whether it still writes before it is used. One that is
+/// in use says so by itself: its statements fail.
+const IDLE: Duration = Duration::from_millis(500);
+/// For how long every session is asked, after one failed in a way that others may share.
+const DOUBTED: Duration = Duration::from_secs(60);
+/// How often, at most, what the write-ahead log holds is moved into the file beside the writer: some 16 MiB at the
+/// most that it writes.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
+/// Pages of the log (4 KiB each) at which a commit does that itself. The log begins anew only where a commit finds all
+/// of it moved, so that it grows while there is no pause: to 64 MiB, most of them moved by then.
+const CHECKPOINT_PAGES: u32 = 16_384;
 /// Page cache of SQLite's writer, in KiB. It holds what a group of 500 claims touches in a table of a million grants
 /// (a leaf of the table and one of its key for each) and the inner pages above; the usual 2 MiB do not. Readers keep
 /// those: what they cached is old after the next commit.
@@ -60,6 +74,11 @@ pub(crate) struct Engine {
     /// For all others.
     pub(crate) write: AnyPool,
     clock: Arc<dyn Clock>,
+    on_commit: Arc<dyn Fn(usize, Duration) + Send + Sync>,
+    /// When the log was moved into the file last, in monotonic ms; [`MOVING`] while it is.
+    checkpointed: Arc<AtomicU64>,
+    /// Whether sessions are to be asked although they are in use.
+    pub(crate) doubts: Doubts,
     /// Makes the next commit lose its answer after it succeeded, as a cut connection would.
     #[cfg(test)]
     pub(crate) lose_next_commit: std::sync::atomic::AtomicBool,
@@ -83,20 +102,23 @@ impl Engine {
         } else {
             Dialect::Postgres
         };
+        let doubts = Doubts::new(Arc::clone(&config.clock));
         let (read, write) = match dialect {
             Dialect::Sqlite => {
                 // One connection beside the pools comes first: it makes the file, switches it to the
                 // write-ahead log, and says at once what is wrong, where a pool would go on trying.
                 may_write(&config.url)?;
                 try_once(&config.url, sqlite_setup(false)).await?;
-                let write = connect(&config.url, 1, sqlite_setup(false)).await?;
-                let read = connect(&config.url, config.connections, sqlite_setup(true)).await?;
+                let write = connect(&config.url, 1, sqlite_setup(false), doubts.clone()).await?;
+                let setup = sqlite_setup(true);
+                let read = connect(&config.url, config.connections, setup, doubts.clone()).await?;
                 (read, write)
             }
             Dialect::Postgres => {
                 // Here too a pool would go on trying for as long as a caller may wait.
                 try_once(&config.url, postgres_setup()).await?;
-                let pool = connect(&config.url, config.connections, postgres_setup()).await?;
+                let setup = postgres_setup();
+                let pool = connect(&config.url, config.connections, setup, doubts.clone()).await?;
                 (pool.clone(), pool)
             }
         };
@@ -106,6 +128,9 @@ impl Engine {
             read,
             write,
             clock: config.clock,
+            on_commit: config.on_commit,
+            checkpointed: Arc::default(),
+            doubts,
             #[cfg(test)]
             lose_next_commit: std::sync::atomic::AtomicBool::new(false),
         })
@@ -177,6 +202,27 @@ impl Engine {
         self.clock.now()
     }
 
+    /// The injected clock's monotonic time.
+    pub(crate) fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// Tells whoever wants to know of a group of writes, begun at this monotonic time.
+    pub(crate) fn tell_commit(&self, writes: usize, begun: Duration) {
+        (self.on_commit)(writes, self.monotonic().saturating_sub(begun));
+    }
+
+    /// Database time inside a statement, where this value of its row is the injected clock's.
+    pub(crate) const fn db_now_in(marks: Marks, of_clock: &'static str) -> &'static str {
+        match marks {
+            Marks::Each => of_clock,
+            // A select of its own runs once in a statement.
+            Marks::Arrays => {
+                "(SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT))"
+            }
+        }
+    }
+
     /// Database time: leases among machines count by it.
     pub(crate) async fn db_now(&self, connection: &mut AnyConnection) -> Result<Timestamp> {
         match self.dialect {
@@ -210,6 +256,14 @@ impl Engine {
     /// Commits.
     pub(crate) async fn commit(&self, transaction: Transaction<'static, Any>) -> Result<()> {
         transaction.commit().await?;
+        self.committed()
+    }
+
+    /// What follows a commit.
+    pub(crate) fn committed(&self) -> Result<()> {
+        if self.dialect == Dialect::Sqlite {
+            self.checkpoint();
+        }
         #[cfg(test)]
         if self
             .lose_next_commit
@@ -220,6 +274,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Moves the log into the file beside the writer, if it is time and nobody is at it: a commit that did it would
+    /// take ten times as long.
+    fn checkpoint(&self) {
+        let now = millis(self.clock.monotonic());
+        let last = self.checkpointed.load(Ordering::Relaxed);
+        if last == MOVING || now < last.saturating_add(millis(CHECKPOINT_EVERY)) {
+            return;
+        }
+        let (order, state) = (Ordering::Relaxed, Arc::clone(&self.checkpointed));
+        if state.compare_exchange(last, MOVING, order, order).is_err() {
+            return;
+        }
+        let (read, clock) = (self.read.clone(), Arc::clone(&self.clock));
+        tokio::spawn(async move {
+            // Readers and the writer go on meanwhile.
+            if let Err(error) = Sql::new("PRAGMA wal_checkpoint(PASSIVE)").run(&read).await {
+                tracing::debug!(%error, "the log is left to the next commit");
+            }
+            state.store(millis(clock.monotonic()), Ordering::Relaxed);
+        });
+    }
+
     /// Closes every connection once it is given back.
     pub(crate) async fn close(&self) {
         self.read.close().await;
@@ -227,21 +303,58 @@ impl Engine {
     }
 }
 
-async fn connect(url: &str, connections: u32, setup: String) -> Result<AnyPool> {
+/// Until when every session is asked whether it still writes: after a failover none that is in use can be trusted, and
+/// one that fails goes back to the pool like any other.
+#[derive(Clone, Debug)]
+pub(crate) struct Doubts {
+    clock: Arc<dyn Clock>,
+    until: Arc<AtomicU64>,
+}
+
+impl Doubts {
+    fn new(clock: Arc<dyn Clock>) -> Self {
+        let until = Arc::default();
+        Self { clock, until }
+    }
+
+    fn are_there(&self) -> bool {
+        millis(self.clock.monotonic()) < self.until.load(Ordering::Relaxed)
+    }
+
+    /// Takes in an error: one of the server or the way to it raises doubts.
+    pub(crate) fn heed(&self, error: &StoreError) {
+        if matches!(error.meaning(), Meaning::ReadOnly | Meaning::Cut) {
+            let until = self.clock.monotonic() + DOUBTED;
+            self.until.store(millis(until), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Instead of a time: the log is being moved.
+const MOVING: u64 = u64::MAX;
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(MOVING - 1)
+}
+
+async fn connect(url: &str, connections: u32, setup: String, doubts: Doubts) -> Result<AnyPool> {
     let is_file = url.starts_with("sqlite:");
     AnyPoolOptions::new()
         .max_connections(connections.max(1))
         .acquire_timeout(ACQUIRE_WAIT)
         // Instead of the pool's own test, at the same price.
         .test_before_acquire(false)
-        .before_acquire(move |connection, _| {
+        .before_acquire(move |connection, session| {
+            let is_asked = session.idle_for >= IDLE || doubts.are_there();
             Box::pin(async move {
                 // A file does not hang up, and does not become a standby. But SQLite ends a transaction by
                 // itself when its disk is full; sqlx cannot roll it back then, and counts it as open for good.
                 Ok(if is_file {
                     !connection.is_in_transaction()
-                } else {
+                } else if is_asked {
                     may_still_write(connection).await
+                } else {
+                    true
                 })
             })
         })

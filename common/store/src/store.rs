@@ -27,6 +27,8 @@ pub struct StoreConfig {
     pub connections: u32,
     /// Time, on the embedded engine also for leases.
     pub clock: Arc<dyn Clock>,
+    /// Told of each group of writes: how many, and how long it took to commit.
+    pub on_commit: Arc<dyn Fn(usize, Duration) + Send + Sync>,
 }
 
 impl StoreConfig {
@@ -36,6 +38,16 @@ impl StoreConfig {
             url,
             connections: DEFAULT_CONNECTIONS,
             clock,
+            on_commit: Arc::new(|_, _| {}),
+        }
+    }
+
+    /// The same, with somebody who is told of each group of writes.
+    #[must_use]
+    pub fn telling(self, on_commit: impl Fn(usize, Duration) + Send + Sync + 'static) -> Self {
+        Self {
+            on_commit: Arc::new(on_commit),
+            ..self
         }
     }
 

@@ -8,7 +8,7 @@ use sqlx::AnyConnection;
 use super::Answer;
 use crate::{
     CloseAttempt, GrantClaim, GrantKey, GrantRow, Landing, RefreshRow, Result,
-    engine::Marks,
+    engine::{Engine, Marks},
     refresh_history as history,
     sql::{Sql, column, with_values},
 };
@@ -20,33 +20,37 @@ pub(super) async fn claim_all(
     claims: &[&GrantClaim],
     now: Timestamp,
 ) -> Result<Vec<Answer>> {
-    const COLUMNS: [&str; 8] = [
+    const COLUMNS: [&str; 9] = [
         "partner_id",
         "id",
         "rev",
         "attempt",
         "holder",
-        "lease_until",
+        "lease",
+        "claimed_at",
         "doubt",
         "first_claim_at",
     ];
+    // Leases count by database time, as it is when they are written.
+    let now_there = Engine::db_now_in(marks, "v.claimed_at");
     let rows = with_values(marks, &COLUMNS, claims, |sql, claim| {
         sql.add(&claim.grant.partner_id);
         sql.add(&claim.grant.id);
         sql.add(&claim.rev);
         sql.add(&claim.attempt);
         sql.add(&claim.holder);
-        sql.add(&(now + claim.lease));
+        sql.add(&claim.lease);
+        sql.add(&now);
         sql.add(&claim.doubt);
         sql.add(&claim.first_claim_at);
     })
-    .push(
-        "UPDATE grants SET attempt = v.attempt, holder = v.holder, lease_until = v.lease_until, \
+    .push(&format!(
+        "UPDATE grants SET attempt = v.attempt, holder = v.holder, lease_until = {now_there} + v.lease, \
          sweeps = 0, swept_at = NULL, in_doubt = v.doubt, first_claim_at = v.first_claim_at, \
          rev = grants.rev + 1 FROM v \
          WHERE grants.partner_id = v.partner_id AND grants.id = v.id AND grants.rev = v.rev \
          AND grants.state || '' = 'active' RETURNING grants.attempt",
-    )
+    ))
     .rows(tx)
     .await?;
     let won: HashSet<String> = rows

@@ -9,7 +9,7 @@ use super::Answer;
 use crate::{
     ClaimedJob, CompleteJob, JobClaim, JobEnd, JobRow, ReleaseJob, Result,
     dead_jobs::{note, with_line},
-    engine::Marks,
+    engine::{Engine, Marks},
     field::Record,
     sql::{Sql, column, columns, insert_all as insert_records, with_values},
 };
@@ -62,20 +62,23 @@ pub(super) async fn claim_all(
     claims: &[&JobClaim],
     now: Timestamp,
 ) -> Result<Vec<Answer>> {
-    const COLUMNS: [&str; 5] = ["partner_id", "id", "claim", "lease_until", "claimed_at"];
+    const COLUMNS: [&str; 5] = ["partner_id", "id", "claim", "lease", "claimed_at"];
+    // Leases count by database time, as it is when they are written.
+    let now_there = Engine::db_now_in(marks, "v.claimed_at");
     let rows = with_values(marks, &COLUMNS, claims, |sql, claim| {
         sql.add(&claim.partner_id);
         sql.add(&claim.job_id);
         sql.add(&claim.claim);
-        sql.add(&(now + claim.lease));
+        sql.add(&claim.lease);
         sql.add(&now);
     })
     .push(&format!(
-        "UPDATE jobs SET state = 'running', claim = v.claim, lease_until = v.lease_until, \
+        "UPDATE jobs SET state = 'running', claim = v.claim, \
+         lease_until = {now_there} + v.lease, \
          wake_at = NULL, alone = 0, attempts = jobs.attempts + 1, \
-         started_at = COALESCE(jobs.started_at, v.claimed_at) FROM v \
+         started_at = COALESCE(jobs.started_at, {now_there}) FROM v \
          WHERE jobs.partner_id = v.partner_id AND jobs.id = v.id AND jobs.state || '' = 'queued' \
-         AND jobs.run_at <= v.claimed_at RETURNING {}",
+         AND jobs.run_at + 0 <= {now_there} RETURNING {}",
         columns::<ClaimedJob>("jobs.")
     ))
     .rows(tx)

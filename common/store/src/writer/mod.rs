@@ -154,7 +154,9 @@ async fn serve(engine: Arc<Engine>, mut entries: mpsc::Receiver<Entry>, counters
             .map(|entry| (entry.write, entry.reply))
             .unzip();
         let writes: Vec<&Write> = writes.iter().collect();
+        let begun = engine.monotonic();
         let answers = group::commit(&engine, &counters, &writes).await;
+        engine.tell_commit(writes.len(), begun);
         for (reply, answer) in replies.into_iter().zip(answers) {
             // A caller that went away needs no answer.
             let _ = reply.send(answer);

@@ -83,6 +83,18 @@ impl Write {
         }
     }
 
+    /// Whether a group of such writes is one statement, which is a transaction by itself.
+    pub(crate) const fn is_one_statement(&self) -> bool {
+        match self {
+            Self::InsertCall(new) => new.quota_block.is_none(),
+            Self::FinishCall(finish) => finish.quota_block.is_none(),
+            Self::CompleteJob(end) => end.release.is_none(),
+            Self::InsertJob(_) | Self::ClaimJob(_) | Self::ClaimGrant(_) => true,
+            // With the tokens and the history.
+            Self::Land(_) | Self::Close(_) => false,
+        }
+    }
+
     /// The bytes of its bodies.
     pub(crate) fn bytes(&self) -> usize {
         match self {
@@ -114,12 +126,7 @@ pub(crate) async fn run(
     kind: usize,
     writes: &[&Write],
 ) -> Result<Vec<Answer>> {
-    // Leases count by database time, as it is when they are written.
-    let now = match kind {
-        3 | 5 => engine.db_now(tx).await?,
-        _ => engine.now(),
-    };
-    let marks = engine.marks();
+    let (marks, now) = (engine.marks(), engine.now());
     match kind {
         0 => calls::insert_all(marks, tx, &only!(InsertCall, writes), now).await,
         1 => calls::finish_all(marks, tx, &only!(FinishCall, writes), now).await,
