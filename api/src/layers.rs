@@ -119,7 +119,7 @@ pub(crate) async fn identify(
     request.extensions_mut().insert(caller.clone());
     let mut response = next.run(request).await;
     if let Some(partner) = caller.partner() {
-        limits::add_headers(&api, partner, response.headers_mut()).await;
+        limits::add_headers(&api, partner, &mut response).await;
     }
     response
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::Response;
+use http::{HeaderName, HeaderValue};
 use latchkey_domain::{PartnerId, Timestamp};
+use latchkey_jobs::kinds::provider_call::MinuteLeft;
 use latchkey_store::StoreError;
 use latchkey_telemetry::Chain;
 use moka::sync::Cache;
@@ -60,9 +62,18 @@ impl Months {
     }
 }
 
-/// Adds the four headers to an answer for this partner.
-pub(crate) async fn add_headers(api: &Api, partner: &Partner, headers: &mut HeaderMap) {
-    let minute = api.ctx.plan_limits.peek(partner.id, &partner.plan).await;
+/// Adds the four headers to an answer for this partner. Who made the answer may know how the minute stands, and left
+/// it there.
+pub(crate) async fn add_headers(api: &Api, partner: &Partner, response: &mut Response) {
+    let minute = match response.extensions_mut().remove::<MinuteLeft>() {
+        Some(minute) => minute,
+        None => {
+            let seen = api.ctx.limits.peek(partner.id, &partner.plan).await;
+            let (limit, remaining) = (seen.limit, seen.remaining);
+            MinuteLeft { limit, remaining }
+        }
+    };
+    let headers = response.headers_mut();
     headers.insert(MINUTE_LIMIT, minute.limit.into());
     headers.insert(MINUTE_REMAINING, minute.remaining.into());
     let Some(included) = partner.plan.included_calls_per_month else {

@@ -11,9 +11,10 @@ use std::{
 };
 
 use latchkey_domain::{ConnectionId, PartnerId, Timestamp, plan::Plan, states::PartnerStatus};
+use latchkey_jobs::kinds::provider_call::MinuteLeft;
 use latchkey_limits::{
-    Admission, Allowance, BreakerKey, Breakers, BudgetKey, Bulkheads, PaceKey, Place, PlanLimits,
-    ProviderLimits, Ticket,
+    Admission, Allowance, BreakerKey, Breakers, BudgetKey, Bulkheads, CallLimits, PaceKey, Place,
+    Refused, Ticket, Wanted,
 };
 use latchkey_providers::{Budget, BudgetScope};
 use latchkey_runtime::{Config, Context};
@@ -34,13 +35,12 @@ const FULL_FOR: Duration = Duration::from_secs(1);
 pub(crate) struct Gate {
     store: Store,
     config: Arc<Config>,
-    limits: Arc<dyn PlanLimits>,
+    limits: Arc<dyn CallLimits>,
     breakers: Arc<Breakers>,
     metrics: Metrics,
     partners: Cache<PartnerId, (u64, Option<Arc<PartnerRow>>)>,
     /// Changes of partners made in this process: a plan counts here at once.
     changes: Arc<AtomicU64>,
-    provider_limits: Arc<dyn ProviderLimits>,
     bulkheads: Bulkheads,
 }
 
@@ -48,6 +48,8 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 pub(crate) struct Entered {
     ticket: Ticket,
+    /// What the plan has left.
+    pub(crate) minute: MinuteLeft,
     // Freed when the answer is there.
     _place: Place,
 }
@@ -126,7 +128,7 @@ impl Gate {
         Self {
             store: ctx.store.clone(),
             config: Arc::clone(&ctx.config),
-            limits: Arc::clone(&ctx.plan_limits),
+            limits: Arc::clone(&ctx.limits),
             breakers: Arc::clone(&ctx.breakers),
             metrics: ctx.metrics.clone(),
             partners: Cache::builder()
@@ -134,7 +136,6 @@ impl Gate {
                 .time_to_live(PARTNER_KEPT)
                 .build(),
             changes: Arc::clone(&ctx.partner_changes),
-            provider_limits: Arc::clone(&ctx.provider_limits),
             bulkheads: Bulkheads::new(ctx.config.worker.per_provider),
         }
     }
@@ -185,25 +186,11 @@ impl Gate {
         let Asked {
             partner, plan, key, ..
         } = asked;
-        // Looked at first, so that neither a permit nor the breaker's one probe is taken for nothing.
-        let permit = self.limits.peek(partner, plan).await;
-        if !permit.allowed {
-            return Err(self.over_the_minute(permit.retry_after));
-        }
+        // What costs nothing first: the limits of a fleet are a question to Redis.
         let Some(place) = self.bulkheads.enter(key) else {
             self.metrics.throttled(ThrottleScope::Provider);
             return Err(Refusal::Full(FULL_FOR));
         };
-        let heard = [
-            BudgetKey::App(key.auth_config),
-            BudgetKey::User(asked.connection),
-        ];
-        let published = asked.paces();
-        let taken = self.provider_limits.take(&heard, &published, asked.now);
-        if let Some(wait) = taken.await {
-            self.metrics.throttled(ThrottleScope::Provider);
-            return Err(Refusal::Budget(wait));
-        }
         let ticket = match self.breakers.admit(key, asked.monotonic) {
             Admission::Granted(ticket) => ticket,
             Admission::Refused(wait) => {
@@ -211,15 +198,42 @@ impl Gate {
                 return Err(Refusal::Breaker(wait));
             }
         };
-        let permit = self.limits.check(partner, plan).await;
-        if permit.allowed {
-            Ok(Entered {
-                ticket,
-                _place: place,
-            })
-        } else {
-            Err(self.over_the_minute(permit.retry_after))
-        }
+        let heard = [
+            BudgetKey::App(key.auth_config),
+            BudgetKey::User(asked.connection),
+        ];
+        let published = asked.paces();
+        let taken = self.limits.take(Wanted {
+            partner,
+            plan,
+            heard: &heard,
+            published: &published,
+            now: asked.now,
+        });
+        let refused = match taken.await {
+            Ok(permit) => {
+                return Ok(Entered {
+                    ticket,
+                    minute: MinuteLeft {
+                        limit: permit.limit,
+                        remaining: permit.remaining,
+                    },
+                    _place: place,
+                });
+            }
+            Err(refused) => refused,
+        };
+        self.breakers.forgo(key, asked.monotonic, ticket);
+        Err(match refused {
+            Refused::Plan(permit) => {
+                self.metrics.throttled(ThrottleScope::Minute);
+                Refusal::Minute(permit.retry_after)
+            }
+            Refused::Provider(wait) => {
+                self.metrics.throttled(ThrottleScope::Provider);
+                Refusal::Budget(wait)
+            }
+        })
     }
 
     /// Tells the breaker how a call ended: a time-out, a connection that failed and a 5xx are failures.
@@ -235,16 +249,11 @@ impl Gate {
 
     /// Notes what a provider said of its limits.
     pub(crate) async fn spent(&self, budget: BudgetKey, until: Timestamp, now: Timestamp) {
-        self.provider_limits.spent(budget, until, now).await;
+        self.limits.spent(budget, until, now).await;
     }
 
     /// When a call that was refused for the minute comes back, if nobody waits for it.
-    pub(crate) async fn turn(&self, partner: PartnerId, plan: &Plan, least: Duration) -> Duration {
-        self.limits.turn(partner, plan, least).await
-    }
-
-    fn over_the_minute(&self, retry_after: Duration) -> Refusal {
-        self.metrics.throttled(ThrottleScope::Minute);
-        Refusal::Minute(retry_after)
+    pub(crate) async fn turn(&self, partner: PartnerId, plan: &Plan) -> Duration {
+        self.limits.turn(partner, plan).await.wait
     }
 }

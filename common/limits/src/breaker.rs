@@ -156,6 +156,13 @@ impl Breaker {
         }
     }
 
+    /// Takes back a call that was let through and is not made: a probe may be another's.
+    pub fn forgo(&mut self, now: Duration, ticket: Ticket) {
+        if ticket.spell == self.spell && matches!(self.state, State::HalfOpen { .. }) {
+            self.enter(State::Open { until: now });
+        }
+    }
+
     fn enter(&mut self, state: State) {
         self.state = state;
         self.spell += 1;
@@ -282,6 +289,22 @@ mod tests {
             call(&mut breaker, at(100 + 2 * n), false);
         }
         assert_eq!(breaker.state(at(500)), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_probe_that_was_not_sent_is_anothers() {
+        let mut breaker = opened(at(0));
+        let unsent = ticket(&mut breaker, at(10));
+        assert!(matches!(breaker.admit(at(11)), Admission::Refused(_)));
+        breaker.forgo(at(11), unsent);
+        let probe = ticket(&mut breaker, at(11));
+        // Neither the one that was taken back nor one of a closed breaker says anything.
+        breaker.record(at(12), unsent, true);
+        assert_eq!(breaker.state(at(12)), BreakerState::HalfOpen);
+        breaker.record(at(12), probe, true);
+        let call = ticket(&mut breaker, at(13));
+        breaker.forgo(at(13), call);
+        assert_eq!(breaker.state(at(13)), BreakerState::Closed);
     }
 
     #[test]

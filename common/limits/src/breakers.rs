@@ -79,6 +79,13 @@ impl Breakers {
         }
     }
 
+    /// Takes back a call that was let through and is not made.
+    pub fn forgo(&self, key: &BreakerKey, now: Duration, ticket: Ticket) {
+        if let Some(breaker) = self.kept().of.get_mut(key) {
+            breaker.forgo(now, ticket);
+        }
+    }
+
     /// How many breakers of each provider are not closed, for the metric. A provider whose breakers are all
     /// closed is there with 0.
     pub fn not_closed(&self, now: Duration) -> BTreeMap<Arc<str>, u32> {

@@ -1,4 +1,4 @@
-//! [`LocalLimits`]: plan limits on one machine, by governor's GCRA (a virtual queue that drains at the
+//! [`PlanBuckets`]: plan limits on one machine, by governor's GCRA (a virtual queue that drains at the
 //! plan's rate; a call is refused when it would queue longer than the burst). Each partner has one bucket,
 //! rebuilt when its plan changes with what it had used carried over.
 
@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
 use governor::{
     NotUntil, Quota, RateLimiter,
     clock::Clock as GovernorClock,
@@ -20,7 +19,7 @@ use governor::{
 };
 use latchkey_domain::{Clock, PartnerId, plan::Plan};
 
-use crate::{Permit, PlanLimits, turns::Turns};
+use crate::{Permit, Refused, Turn, turns::Turns};
 
 /// Buckets kept at once (some 200 bytes each). Only partners that called within the time their bucket needs
 /// to fill up again count; beyond this many of them, further ones are told to come back.
@@ -36,7 +35,7 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// Plan limits kept in this process.
 #[derive(Debug)]
-pub struct LocalLimits {
+pub(crate) struct PlanBuckets {
     clock: Arc<dyn Clock>,
     buckets: Mutex<Buckets>,
     turns: Turns,
@@ -49,9 +48,9 @@ struct Buckets {
     swept: Duration,
 }
 
-impl LocalLimits {
+impl PlanBuckets {
     /// Limits that count by this clock's monotonic time.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self::with_room_for(MAX_BUCKETS, clock)
     }
 
@@ -68,20 +67,57 @@ impl LocalLimits {
         }
     }
 
-    /// The turn at once, for who has this implementation in hand.
-    pub(crate) fn turn_now(&self, partner: PartnerId, plan: &Plan, least: Duration) -> Duration {
-        self.turns
-            .next(partner, plan, least, self.clock.monotonic())
+    /// See [`crate::CallLimits::turn`].
+    pub(crate) fn turn(&self, partner: PartnerId, plan: &Plan) -> Turn {
+        let permit = self.ask(partner, plan, Access::Look);
+        let now = self.clock.monotonic();
+        let wait = self.turns.next(partner, plan, permit.retry_after, now);
+        Turn { permit, wait }
     }
 
-    /// The answer at once, for who has this implementation in hand.
+    /// What a partner may do now, taken or only looked at.
     pub(crate) fn ask(&self, partner: PartnerId, plan: &Plan, access: Access) -> Permit {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ask_in(&mut buckets, partner, plan, access)
+    }
+
+    /// Takes a permit, if there is one and `also` has no reason to wait. It is asked between looking and taking, and
+    /// nobody takes the permit meanwhile.
+    pub(crate) fn take_if(
+        &self,
+        partner: PartnerId,
+        plan: &Plan,
+        also: impl FnOnce() -> Option<Duration>,
+    ) -> Result<Permit, Refused> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.ask_in(&mut buckets, partner, plan, Access::Look);
+        if !seen.allowed {
+            return Err(Refused::Plan(seen));
+        }
+        if let Some(wait) = also() {
+            return Err(Refused::Provider(wait));
+        }
+        let permit = self.ask_in(&mut buckets, partner, plan, Access::Take);
+        if permit.allowed {
+            Ok(permit)
+        } else {
+            // No room for one more bucket.
+            Err(Refused::Plan(permit))
+        }
+    }
+
+    fn ask_in(
+        &self,
+        buckets: &mut Buckets,
+        partner: PartnerId,
+        plan: &Plan,
+        access: Access,
+    ) -> Permit {
         let refused = |retry_after| Permit::refused(plan.calls_per_minute, retry_after);
         let Some(rate) = NonZeroU32::new(plan.calls_per_minute) else {
             return refused(MINUTE);
         };
         let quota = quota(rate, plan.burst());
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         buckets.sweep(self.clock.monotonic(), self.max);
         // Looking keeps nothing: no bucket of a partner that does not call, no change of plan.
         let bucket = match buckets.of.get(&partner) {
@@ -97,25 +133,6 @@ impl LocalLimits {
             buckets.of.insert(partner, bucket);
         }
         permit
-    }
-}
-
-impl PlanLimits for LocalLimits {
-    fn check<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit> {
-        std::future::ready(self.ask(partner, plan, Access::Take)).boxed()
-    }
-
-    fn peek<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit> {
-        std::future::ready(self.ask(partner, plan, Access::Look)).boxed()
-    }
-
-    fn turn<'a>(
-        &'a self,
-        partner: PartnerId,
-        plan: &'a Plan,
-        least: Duration,
-    ) -> BoxFuture<'a, Duration> {
-        std::future::ready(self.turn_now(partner, plan, least)).boxed()
     }
 }
 
@@ -252,7 +269,6 @@ mod tests {
     use latchkey_domain::{ManualClock, SystemClock, Timestamp};
 
     use super::*;
-    use crate::conformance::{self, Subject};
 
     fn clock() -> Arc<ManualClock> {
         Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)))
@@ -267,30 +283,18 @@ mod tests {
         }
     }
 
-    fn check(limits: &LocalLimits, partner: PartnerId, plan: &Plan) -> Permit {
+    fn check(limits: &PlanBuckets, partner: PartnerId, plan: &Plan) -> Permit {
         limits.ask(partner, plan, Access::Take)
     }
 
-    fn peek(limits: &LocalLimits, partner: PartnerId, plan: &Plan) -> Permit {
+    fn peek(limits: &PlanBuckets, partner: PartnerId, plan: &Plan) -> Permit {
         limits.ask(partner, plan, Access::Look)
-    }
-
-    #[tokio::test]
-    async fn conforms() {
-        let fresh = async || {
-            let clock = clock();
-            Subject {
-                limits: Box::new(LocalLimits::new(clock.clone())),
-                advance: Box::new(move |span| clock.advance(span)),
-            }
-        };
-        conformance::plan_limits(fresh).await;
     }
 
     #[test]
     fn buckets_are_bounded_and_full_ones_make_room() {
         let clock = clock();
-        let limits = LocalLimits::with_room_for(3, clock.clone());
+        let limits = PlanBuckets::with_room_for(3, clock.clone());
         let partner = PartnerId::from_u128;
         let plan = plan(60, 5);
         for n in 0..3 {
@@ -315,7 +319,7 @@ mod tests {
     #[test]
     fn absurd_plans_do_not_overflow() {
         let clock = clock();
-        let limits = LocalLimits::new(clock.clone());
+        let limits = PlanBuckets::new(clock.clone());
         let edges = [1, 2, 59, 60, 61, 1_000_000, u32::MAX];
         let mut partner = 0;
         for rate in edges {
@@ -337,7 +341,7 @@ mod tests {
 
     #[test]
     fn threads_share_one_bucket_exactly() {
-        let limits = LocalLimits::new(clock());
+        let limits = PlanBuckets::new(clock());
         let allowed = AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -354,7 +358,7 @@ mod tests {
 
     #[test]
     fn the_machines_clock_serves() {
-        let limits = LocalLimits::new(Arc::new(SystemClock));
+        let limits = PlanBuckets::new(Arc::new(SystemClock));
         assert!(check(&limits, PartnerId::OPERATOR, &plan(1, 1)).allowed);
         let refused = check(&limits, PartnerId::OPERATOR, &plan(1, 1));
         assert!(!refused.allowed && refused.retry_after > Duration::from_secs(50));

@@ -1,36 +1,36 @@
-//! [`RedisLimits`]: limits that are exact over all processes of a fleet: of plans here, of providers in
-//! `redis/provider.rs`. One script does GCRA (see
-//! `governor.rs`) for one partner in one step, by the server's clock, so that the clocks of processes do not
-//! matter.
+//! [`RedisLimits`]: limits that are exact over all processes of a fleet, of plans (GCRA, see `governor.rs`) and of
+//! providers (`pace.rs`). What one call needs is one script (`redis/scripts.rs`), by the server's clock, so that the
+//! clocks of processes do not matter.
 //!
-//! While Redis is away each worker allows its *share*: the plan's rate and burst divided by the number of
-//! workers that Redis last knew, rounded up. So N workers together allow at most N calls a minute more than
-//! the plan; when Redis comes back empty, one burst more. A share is not a fresh bucket: what a worker sent
-//! while Redis counted has been taken from it.
+//! While Redis is away each worker allows its *share*: the plan's rate and burst, and what a provider publishes,
+//! divided by the number of workers that Redis last knew, rounded up. So N workers together allow at most N calls a
+//! minute more than the plan; when Redis comes back empty, one burst more. A share is not a fresh bucket: what a
+//! worker sent while Redis counted has been taken from it.
 
-mod provider;
+mod scripts;
 
 use std::{
     fmt,
     sync::{
-        Arc, LazyLock,
+        Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use latchkey_domain::{Clock, Entropy, PartnerId, entropy, plan::Plan};
+use latchkey_domain::{Clock, Entropy, PartnerId, Timestamp, entropy, plan::Plan};
 use redis::{
-    Client, IntoConnectionInfo, RedisError, Script,
+    Client, IntoConnectionInfo, RedisError, ScriptInvocation,
     aio::{ConnectionManager, ConnectionManagerConfig},
     io::tcp::TcpSettings,
 };
 use tokio_util::task::AbortOnDropHandle;
 
+use self::scripts::{BEAT_ONCE, PEEK, SPENT, TAKE, TURN};
 use crate::{
-    LocalLimits, LocalProviderLimits, Permit, PlanLimits,
-    governor::{Access, LONGEST_FILL, MINUTE},
+    Allowance, BudgetKey, CallLimits, LocalLimits, PaceKey, Permit, Refused, Turn, Wanted,
+    governor::{LONGEST_FILL, MINUTE},
     turns::spacing,
 };
 
@@ -43,68 +43,10 @@ const SILENCE_S: u64 = 10;
 /// How long a bucket is kept after it is full again, in milliseconds.
 const KEPT_MS: u64 = 10_000;
 
-/// Takes or looks at one partner's permit. Key: the bucket. Arguments: microseconds between two calls, burst,
-/// 1 to take, how long to keep it, and in tests the time. Answers {allowed, remaining, µs to wait}.
-///
-/// `tat` is GCRA's theoretical arrival time: when the bucket is full again. A bucket that was written under
-/// another rate has as many calls used as then.
-static ASK: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local interval, burst, take = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
-local now = tonumber(ARGV[5])
-if not now then
-  local t = redis.call('TIME')
-  now = t[1] * 1000000 + t[2]
-end
-local was = redis.call('HMGET', KEYS[1], 'tat', 'interval')
-local used = math.max(0, (tonumber(was[1]) or 0) - now)
-local interval_then = tonumber(was[2]) or interval
-if interval_then ~= interval then used = math.ceil(used / interval_then) * interval end
-used = math.min(used, burst * interval)
-local left = (burst - 1) * interval - used
-if left < 0 then return {0, 0, -left} end
-if take then
-  used = used + interval
-  redis.call('HSET', KEYS[1], 'tat', now + used, 'interval', interval)
-  redis.call('PEXPIRE', KEYS[1], math.ceil(used / 1000) + tonumber(ARGV[4]))
-end
-return {1, math.floor((burst * interval - used) / interval), 0}",
-    )
-});
-
-/// Gives away one partner's next turn. Key: the last turn. Arguments: microseconds between two turns and until
-/// the first, how long to keep it, and in tests the time. Answers the µs to wait.
-static TURN: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local now = tonumber(ARGV[4])
-if not now then
-  local t = redis.call('TIME')
-  now = t[1] * 1000000 + t[2]
-end
-local first = now + tonumber(ARGV[2])
-local last = tonumber(redis.call('GET', KEYS[1]))
-local turn = first
-if last then turn = math.max(first, last + tonumber(ARGV[1])) end
-local kept = math.ceil((turn - now) / 1000) + tonumber(ARGV[3])
-redis.call('SET', KEYS[1], string.format('%d', turn), 'PX', string.format('%d', kept))
-return turn - now",
-    )
-});
-
-/// Counts the workers that live. Key: the members. Arguments: this worker or nothing, seconds of silence.
-static BEAT_ONCE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local now = tonumber(redis.call('TIME')[1])
-if ARGV[1] ~= '' then redis.call('ZADD', KEYS[1], now, ARGV[1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - tonumber(ARGV[2])))
-return redis.call('ZCARD', KEYS[1])",
-    )
-});
-
 /// Whom to tell that Redis went away (`true`) and came back (`false`).
 type Told = Box<dyn Fn(bool) + Send + Sync>;
 
-/// Plan limits kept in Redis.
+/// Limits kept in Redis.
 #[derive(Debug)]
 pub struct RedisLimits {
     shared: Arc<Shared>,
@@ -116,7 +58,6 @@ struct Shared {
     namespace: String,
     name: String,
     local: LocalLimits,
-    providers: LocalProviderLimits,
     /// Workers that Redis last knew.
     workers: AtomicU32,
     /// Whether this process takes permits, and so has a share: the API only looks.
@@ -162,7 +103,6 @@ impl RedisLimits {
             namespace: namespace.to_owned(),
             name: format!("{:032x}", u128::from_be_bytes(entropy::bytes(entropy))),
             local: LocalLimits::new(clock),
-            providers: LocalProviderLimits::default(),
             workers: AtomicU32::new(1),
             takes: AtomicBool::new(false),
             away: AtomicBool::new(false),
@@ -200,23 +140,22 @@ impl RedisLimits {
     }
 }
 
-impl PlanLimits for RedisLimits {
-    fn check<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit> {
+impl CallLimits for RedisLimits {
+    fn take<'a>(&'a self, wanted: Wanted<'a>) -> BoxFuture<'a, Result<Permit, Refused>> {
         self.shared.takes.store(true, Ordering::Relaxed);
-        self.shared.ask(partner, plan, Access::Take).boxed()
+        self.shared.take(wanted).boxed()
     }
 
     fn peek<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Permit> {
-        self.shared.ask(partner, plan, Access::Look).boxed()
+        self.shared.peek(partner, plan).boxed()
     }
 
-    fn turn<'a>(
-        &'a self,
-        partner: PartnerId,
-        plan: &'a Plan,
-        least: Duration,
-    ) -> BoxFuture<'a, Duration> {
-        self.shared.turn(partner, plan, least).boxed()
+    fn turn<'a>(&'a self, partner: PartnerId, plan: &'a Plan) -> BoxFuture<'a, Turn> {
+        self.shared.turn(partner, plan).boxed()
+    }
+
+    fn spent(&self, budget: BudgetKey, until: Timestamp, now: Timestamp) -> BoxFuture<'_, ()> {
+        self.shared.spent(budget, until, now).boxed()
     }
 }
 
@@ -229,97 +168,183 @@ impl Shared {
         self.workers.load(Ordering::Relaxed)
     }
 
-    /// The time in µs, where a test holds it still.
-    fn held_time(&self) -> Option<u64> {
-        Some(self.time.load(Ordering::Relaxed)).filter(|held| *held > 0)
+    /// The time in µs where a test holds it still, or nothing.
+    fn held_time(&self) -> String {
+        match self.time.load(Ordering::Relaxed) {
+            0 => String::new(),
+            held => held.to_string(),
+        }
     }
 
-    async fn ask(&self, partner: PartnerId, plan: &Plan, access: Access) -> Permit {
-        if plan.calls_per_minute == 0 {
-            return Permit::refused(0, MINUTE);
+    async fn take(&self, wanted: Wanted<'_>) -> Result<Permit, Refused> {
+        if wanted.plan.calls_per_minute == 0 {
+            return Err(Refused::Plan(Permit::refused(0, MINUTE)));
         }
-        if self.is_away() {
-            return self.by_share(partner, plan, access);
-        }
-        match self.ask_redis(partner, plan, access).await {
-            Ok(permit) => {
-                if permit.allowed && access == Access::Take {
-                    self.by_share(partner, plan, access);
+        if !self.is_away() {
+            match self.ask_to_take(wanted).await {
+                Ok(taken) => {
+                    if taken.is_ok() {
+                        self.of_its_share(wanted, |share| self.local.count(share));
+                    }
+                    return taken;
                 }
-                permit
+                Err(error) => self.set_away(Some(&error)),
             }
-            Err(error) => {
-                self.set_away(Some(&error));
-                self.by_share(partner, plan, access)
-            }
+        }
+        let taken = self.of_its_share(wanted, |share| self.local.take_now(share));
+        let limit = wanted.plan.calls_per_minute;
+        match taken {
+            Ok(permit) => Ok(Permit { limit, ..permit }),
+            Err(Refused::Plan(permit)) => Err(Refused::Plan(Permit { limit, ..permit })),
+            Err(provider) => Err(provider),
         }
     }
 
-    async fn ask_redis(
-        &self,
-        partner: PartnerId,
-        plan: &Plan,
-        access: Access,
-    ) -> Result<Permit, RedisError> {
-        // Rounded up: never faster than the plan.
-        let interval = micros(MINUTE).div_ceil(u64::from(plan.calls_per_minute));
-        let burst = u64::from(plan.burst()).min(micros(LONGEST_FILL) / interval);
-        let mut script = ASK.key(format!("{}:rate:{partner}", self.namespace));
-        script
-            .arg(interval)
-            .arg(burst)
-            .arg(u8::from(access == Access::Take))
-            .arg(KEPT_MS);
-        if let Some(held) = self.held_time() {
-            script.arg(held);
+    async fn ask_to_take(&self, wanted: Wanted<'_>) -> Result<Result<Permit, Refused>, RedisError> {
+        let Wanted { partner, plan, .. } = wanted;
+        let mut script = TAKE.key(self.rate_key(partner));
+        for key in wanted.heard {
+            script.key(self.spent_key(*key));
         }
-        let (allowed, remaining, wait): (bool, u64, u64) =
+        for (key, _) in wanted.published {
+            script.key(self.pace_key(key));
+        }
+        self.add_plan(&mut script, plan);
+        script.arg(wanted.heard.len());
+        for (_, allowance) in wanted.published {
+            script
+                .arg(micros(allowance.interval()))
+                .arg(micros(allowance.room()));
+        }
+        let (by, wait, remaining): (u8, u64, u32) =
             script.invoke_async(&mut self.connection.clone()).await?;
-        Ok(Permit {
-            allowed,
-            limit: plan.calls_per_minute,
-            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
-            retry_after: Duration::from_micros(wait),
+        let wait = Duration::from_micros(wait);
+        Ok(match by {
+            scripts::BY_PLAN => Err(Refused::Plan(permit(plan, wait, remaining))),
+            scripts::BY_PROVIDER => Err(Refused::Provider(wait)),
+            _ => Ok(permit(plan, wait, remaining)),
         })
     }
 
-    async fn turn(&self, partner: PartnerId, plan: &Plan, least: Duration) -> Duration {
-        if self.is_away() {
-            return self.local.turn_now(partner, plan, least);
+    async fn peek(&self, partner: PartnerId, plan: &Plan) -> Permit {
+        if plan.calls_per_minute == 0 {
+            return Permit::refused(0, MINUTE);
         }
-        let mut script = TURN.key(format!("{}:turn:{partner}", self.namespace));
-        script
-            .arg(micros(spacing(plan)))
-            .arg(micros(least))
-            .arg(KEPT_MS);
-        if let Some(held) = self.held_time() {
-            script.arg(held);
-        }
-        match script
-            .invoke_async::<u64>(&mut self.connection.clone())
-            .await
-        {
-            Ok(wait) => Duration::from_micros(wait),
-            Err(error) => {
-                self.set_away(Some(&error));
-                self.local.turn_now(partner, plan, least)
+        if !self.is_away() {
+            let mut script = PEEK.key(self.rate_key(partner));
+            self.add_plan(&mut script, plan);
+            let mut connection = self.connection.clone();
+            match script.invoke_async::<(u64, u32)>(&mut connection).await {
+                Ok((wait, remaining)) => {
+                    return permit(plan, Duration::from_micros(wait), remaining);
+                }
+                Err(error) => self.set_away(Some(&error)),
             }
+        }
+        Permit {
+            limit: plan.calls_per_minute,
+            ..self.local.peek_now(partner, &self.share_of(plan))
         }
     }
 
-    /// What this worker may do by itself.
-    fn by_share(&self, partner: PartnerId, plan: &Plan, access: Access) -> Permit {
+    async fn turn(&self, partner: PartnerId, plan: &Plan) -> Turn {
+        if !self.is_away() && plan.calls_per_minute > 0 {
+            let mut script = TURN.key(self.rate_key(partner));
+            script.key(format!("{}:turn:{partner}", self.namespace));
+            self.add_plan(&mut script, plan);
+            script.arg(micros(spacing(plan)));
+            let mut connection = self.connection.clone();
+            match script
+                .invoke_async::<(u64, u32, u64)>(&mut connection)
+                .await
+            {
+                Ok((wait, remaining, turn)) => {
+                    return Turn {
+                        permit: permit(plan, Duration::from_micros(wait), remaining),
+                        wait: Duration::from_micros(turn),
+                    };
+                }
+                Err(error) => self.set_away(Some(&error)),
+            }
+        }
+        let turn = self.local.turn_now(partner, &self.share_of(plan));
+        Turn {
+            permit: Permit {
+                limit: plan.calls_per_minute,
+                ..turn.permit
+            },
+            ..turn
+        }
+    }
+
+    async fn spent(&self, budget: BudgetKey, until: Timestamp, now: Timestamp) {
+        self.local.spent_now(budget, until, now);
+        if self.is_away() {
+            return;
+        }
+        let mut script = SPENT.key(self.spent_key(budget));
+        script.arg(self.held_time()).arg(micros(now.until(until)));
+        let mut connection = self.connection.clone();
+        if let Err(error) = script.invoke_async::<()>(&mut connection).await {
+            self.set_away(Some(&error));
+        }
+    }
+
+    /// What every script is told of a plan.
+    fn add_plan(&self, script: &mut ScriptInvocation<'_>, plan: &Plan) {
+        // Rounded up: never faster than the plan.
+        let interval = micros(MINUTE).div_ceil(u64::from(plan.calls_per_minute));
+        let burst = u64::from(plan.burst()).min(micros(LONGEST_FILL) / interval);
+        script
+            .arg(self.held_time())
+            .arg(KEPT_MS)
+            .arg(interval)
+            .arg(burst);
+    }
+
+    /// What this worker may do by itself of a plan.
+    fn share_of(&self, plan: &Plan) -> Plan {
         let workers = self.workers();
-        let share = Plan {
+        Plan {
             included_calls_per_month: None,
             calls_per_minute: plan.calls_per_minute.div_ceil(workers),
             burst_calls: Some(plan.burst().div_ceil(workers)),
             overage: None,
-        };
-        Permit {
-            limit: plan.calls_per_minute,
-            ..self.local.ask(partner, &share, access)
         }
+    }
+
+    /// Does something with this worker's share of what a call needs.
+    fn of_its_share<T>(&self, wanted: Wanted<'_>, does: impl FnOnce(Wanted<'_>) -> T) -> T {
+        let workers = u64::from(self.workers());
+        let share = |(key, allowance): &(PaceKey, Allowance)| {
+            let requests = allowance.requests.div_ceil(workers);
+            let per = allowance.per;
+            (key.clone(), Allowance { requests, per })
+        };
+        let published: Vec<_> = wanted.published.iter().map(share).collect();
+        does(Wanted {
+            plan: &self.share_of(wanted.plan),
+            published: &published,
+            ..wanted
+        })
+    }
+
+    fn rate_key(&self, partner: PartnerId) -> String {
+        format!("{}:rate:{partner}", self.namespace)
+    }
+
+    fn spent_key(&self, budget: BudgetKey) -> String {
+        format!("{}:spent:{}", self.namespace, of(budget))
+    }
+
+    fn pace_key(&self, key: &PaceKey) -> String {
+        let endpoint = key.endpoint.as_deref().unwrap_or("");
+        format!(
+            "{}:pace:{}:{}:{endpoint}",
+            self.namespace,
+            of(key.whose),
+            key.nth
+        )
     }
 
     fn set_away(&self, error: Option<&RedisError>) {
@@ -360,4 +385,21 @@ impl Shared {
 
 fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn of(budget: BudgetKey) -> String {
+    match budget {
+        BudgetKey::App(id) => format!("app:{id}"),
+        BudgetKey::User(id) => format!("user:{id}"),
+    }
+}
+
+/// What the scripts say of a plan's permit.
+fn permit(plan: &Plan, wait: Duration, remaining: u32) -> Permit {
+    Permit {
+        allowed: wait.is_zero(),
+        limit: plan.calls_per_minute,
+        remaining,
+        retry_after: wait,
+    }
 }

@@ -11,13 +11,11 @@ use std::{
     time::Duration,
 };
 
-use latchkey_domain::{
-    AuthConfigId, Clock, PartnerId, SeededEntropy, SystemClock, Timestamp, plan::Plan,
-};
+use latchkey_domain::{AuthConfigId, Clock, PartnerId, SeededEntropy, SystemClock, plan::Plan};
 use latchkey_jobs::redis_server::PrivateRedis;
 use latchkey_limits::{
-    Allowance, BudgetKey, PaceKey, Permit, PlanLimits, ProviderLimits, RedisLimits,
-    conformance::{self, Budgeted, Subject},
+    Allowance, BudgetKey, CallLimits, PaceKey, Permit, RedisLimits, Refused, Wanted,
+    conformance::{self, Subject},
 };
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
@@ -43,55 +41,28 @@ fn process(url: &str, namespace: &str) -> (Arc<RedisLimits>, mpsc::UnboundedRece
     (Arc::new(limits.unwrap()), told)
 }
 
-/// The same limits behind two handles: the suite's, and the one that moves its time.
-#[derive(Debug)]
-struct Shared(Arc<RedisLimits>);
-
-impl PlanLimits for Shared {
-    fn check<'a>(
-        &'a self,
-        partner: PartnerId,
-        plan: &'a Plan,
-    ) -> futures::future::BoxFuture<'a, Permit> {
-        self.0.check(partner, plan)
-    }
-
-    fn peek<'a>(
-        &'a self,
-        partner: PartnerId,
-        plan: &'a Plan,
-    ) -> futures::future::BoxFuture<'a, Permit> {
-        self.0.peek(partner, plan)
-    }
-
-    fn turn<'a>(
-        &'a self,
-        partner: PartnerId,
-        plan: &'a Plan,
-        least: Duration,
-    ) -> futures::future::BoxFuture<'a, Duration> {
-        self.0.turn(partner, plan, least)
+/// Takes one request from a provider's budgets, for a partner whose plan allows it; or says how long to wait.
+async fn ask_provider(
+    limits: &RedisLimits,
+    heard: BudgetKey,
+    published: &[(PaceKey, Allowance)],
+) -> Option<Duration> {
+    let wanted = Wanted {
+        partner: PARTNER,
+        plan: &plan(1_000_000, 1_000_000),
+        heard: &[heard],
+        published,
+        now: SystemClock.now(),
+    };
+    match limits.take(wanted).await {
+        Ok(_) => None,
+        Err(Refused::Provider(wait)) => Some(wait),
+        Err(Refused::Plan(permit)) => panic!("{permit:?}"),
     }
 }
 
-impl ProviderLimits for Shared {
-    fn take<'a>(
-        &'a self,
-        heard: &'a [BudgetKey],
-        published: &'a [(PaceKey, Allowance)],
-        now: Timestamp,
-    ) -> futures::future::BoxFuture<'a, Option<Duration>> {
-        self.0.take(heard, published, now)
-    }
-
-    fn spent(
-        &self,
-        budget: BudgetKey,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> futures::future::BoxFuture<'_, ()> {
-        self.0.spent(budget, until, now)
-    }
+async fn check(limits: &RedisLimits, plan: &Plan) -> Permit {
+    limits.take_permit(PARTNER, plan, SystemClock.now()).await
 }
 
 #[tokio::test]
@@ -105,29 +76,12 @@ async fn conforms() {
         Some(server) => server.url(),
     };
     let next = AtomicU32::new(0);
-    let fresh = || {
+    conformance::call_limits(async || {
         let n = next.fetch_add(1, Ordering::Relaxed);
         let (limits, _) = process(&url, &format!("test-{}-{n}", std::process::id()));
-        let now = SystemClock.now().as_micros();
-        limits.hold_time(u64::try_from(now).unwrap());
-        limits
-    };
-    conformance::plan_limits(async || {
-        let limits = fresh();
+        limits.hold_time(u64::try_from(conformance::START.as_micros()).unwrap());
         let hand = Arc::clone(&limits);
-        Subject {
-            limits: Box::new(Shared(limits)),
-            advance: Box::new(move |span| hand.advance(span)),
-        }
-    })
-    .await;
-    conformance::provider_limits(async || {
-        let limits = fresh();
-        let hand = Arc::clone(&limits);
-        Budgeted {
-            limits: Box::new(Shared(limits)),
-            set: Box::new(move |now| hand.hold_time(u64::try_from(now.as_micros()).unwrap())),
-        }
+        Subject::new(limits, move |span| hand.advance(span))
     })
     .await;
 }
@@ -155,14 +109,14 @@ async fn four_workers_share_the_budgets_of_a_provider() {
     let now = SystemClock.now();
     let drain = async |limits: &RedisLimits| {
         let mut taken = 0;
-        while limits.take(&[app], &published, now).await.is_none() {
+        while ask_provider(limits, app, &published).await.is_none() {
             taken += 1;
         }
         taken
     };
     for limits in &processes {
         // Whoever takes plan permits is a worker, and has a share.
-        assert!(limits.check(PARTNER, &plan(60, 10)).await.allowed);
+        assert!(check(limits, &plan(60, 10)).await.allowed);
     }
     let mut look = tokio::time::interval(Duration::from_millis(50));
     while processes.iter().any(|limits| limits.workers() < 4) {
@@ -171,7 +125,7 @@ async fn four_workers_share_the_budgets_of_a_provider() {
     let mut taken = 0;
     for limits in &processes {
         for _ in 0..3 {
-            assert_eq!(limits.take(&[app], &published, now).await, None);
+            assert_eq!(ask_provider(limits, app, &published).await, None);
             taken += 1;
         }
     }
@@ -192,7 +146,7 @@ async fn four_workers_share_the_budgets_of_a_provider() {
     let until = now + Duration::from_secs(1800);
     processes[0].spent(app, until, now).await;
     for limits in &processes {
-        let wait = limits.take(&[app], &[], now).await.unwrap();
+        let wait = ask_provider(limits, app, &[]).await.unwrap();
         let off = wait.abs_diff(Duration::from_secs(1800));
         assert!(off < Duration::from_secs(60), "{wait:?}");
     }
@@ -213,7 +167,7 @@ async fn four_workers_together_allow_what_the_plan_has() {
             asking.spawn(async move {
                 let mut allowed = 0_u32;
                 while SystemClock.monotonic().saturating_sub(began) < span {
-                    allowed += u32::from(limits.check(PARTNER, &plan).await.allowed);
+                    allowed += u32::from(check(&limits, &plan).await.allowed);
                 }
                 allowed
             });
@@ -242,7 +196,7 @@ async fn without_redis_each_worker_allows_its_share() {
     let plan = plan(1, 40);
     let mut processes: Vec<_> = (0..4).map(|_| process(&server.url(), "test")).collect();
     for (limits, _) in &processes {
-        assert!(limits.check(PARTNER, &plan).await.allowed);
+        assert!(check(&limits, &plan).await.allowed);
     }
     // Each of them hears of all four.
     let mut look = tokio::time::interval(Duration::from_millis(50));
@@ -252,12 +206,12 @@ async fn without_redis_each_worker_allows_its_share() {
     server.kill();
     let mut allowed = 0;
     for (limits, told) in &mut processes {
-        let first = limits.check(PARTNER, &plan).await;
+        let first = check(&limits, &plan).await;
         assert_eq!((first.allowed, first.limit), (true, 1));
         assert_eq!(timeout(LONG, told.recv()).await.unwrap(), Some(true));
         assert!(limits.is_away());
         allowed += 1;
-        while limits.check(PARTNER, &plan).await.allowed {
+        while check(&limits, &plan).await.allowed {
             allowed += 1;
         }
         assert!(limits.peek(PARTNER, &plan).await.retry_after > Duration::from_secs(1));
@@ -271,7 +225,7 @@ async fn without_redis_each_worker_allows_its_share() {
     }
     // And Redis counts for all of them again.
     for (n, (limits, _)) in processes.iter().enumerate() {
-        let permit = limits.check(PARTNER, &plan).await;
+        let permit = check(&limits, &plan).await;
         assert_eq!(permit.remaining, 39 - u32::try_from(n).unwrap());
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use latchkey_domain::{Clock, Entropy, Timestamp};
 use latchkey_jobs::{Queue, Replies, Signals};
-use latchkey_limits::{BreakerRules, Breakers, PlanLimits, ProviderLimits};
+use latchkey_limits::{BreakerRules, Breakers, CallLimits};
 use latchkey_oauth::{Cidr, Egress, HttpLimits, ProviderHttp};
 use latchkey_providers::Catalog;
 use latchkey_store::Store;
@@ -40,10 +40,8 @@ pub struct Context {
     pub replies: Arc<dyn Replies>,
     /// Wake-ups of those who wait for a row.
     pub signals: Arc<dyn Signals>,
-    /// Plan limits per partner.
-    pub plan_limits: Arc<dyn PlanLimits>,
-    /// Budgets of providers.
-    pub provider_limits: Arc<dyn ProviderLimits>,
+    /// Plan limits per partner, and budgets of providers.
+    pub limits: Arc<dyn CallLimits>,
     /// Changes of partners made in this process: what was read before one is read again. Other processes see
     /// them when what they keep ends, within 5 s.
     pub partner_changes: Arc<AtomicU64>,
@@ -94,8 +92,7 @@ impl Context {
             queue,
             replies,
             signals,
-            plan_limits,
-            provider_limits,
+            limits,
         } = engine;
         let sealer = Sealer::new(
             ring,
@@ -114,8 +111,7 @@ impl Context {
             queue,
             replies,
             signals,
-            plan_limits,
-            provider_limits,
+            limits,
             partner_changes: Arc::default(),
             connection_changes: Arc::default(),
             breakers: Arc::new(Breakers::new(BreakerRules::default())),

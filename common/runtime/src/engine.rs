@@ -8,7 +8,7 @@ use latchkey_jobs::{
     MemoryQueue, MemoryReplies, MemorySignals, Queue, RedisQueue, RedisReplies, RedisSignals,
     Replies, Signals,
 };
-use latchkey_limits::{LocalLimits, LocalProviderLimits, PlanLimits, ProviderLimits, RedisLimits};
+use latchkey_limits::{CallLimits, LocalLimits, RedisLimits};
 use latchkey_store::{Schema, Store, StoreConfig};
 use latchkey_telemetry::Metrics;
 
@@ -22,8 +22,7 @@ pub(crate) struct Engine {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) replies: Arc<dyn Replies>,
     pub(crate) signals: Arc<dyn Signals>,
-    pub(crate) plan_limits: Arc<dyn PlanLimits>,
-    pub(crate) provider_limits: Arc<dyn ProviderLimits>,
+    pub(crate) limits: Arc<dyn CallLimits>,
 }
 
 impl Engine {
@@ -37,15 +36,21 @@ impl Engine {
         if config.is_fleet() {
             Self::fleet(config, clock, entropy, metrics).await
         } else {
-            Self::embedded(config, clock).await
+            Self::embedded(config, clock, metrics).await
         }
     }
 
     /// SQLite and everything else in this process, which holds the data directory's lock.
-    async fn embedded(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, StartError> {
+    async fn embedded(
+        config: &Config,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Result<Self, StartError> {
         let path = config.data_dir.join("latchkey.db");
         data_dir::make_private(&path)?;
-        let store = StoreConfig::sqlite(&path, Arc::clone(clock));
+        let told = metrics.clone();
+        let store = StoreConfig::sqlite(&path, Arc::clone(clock))
+            .telling(move |writes, took| told.store_commit(writes, took));
         let store = Store::open(store).await.map_err(StartError::Store)?;
         store.migrate().await.map_err(StartError::Store)?;
         // This process holds the data directory alone: a job that is running has lost its worker.
@@ -62,8 +67,7 @@ impl Engine {
             queue: Arc::new(MemoryQueue::new(Arc::clone(clock))),
             replies: Arc::new(MemoryReplies::new(Arc::clone(clock))),
             signals: Arc::new(MemorySignals::default()),
-            plan_limits: Arc::new(LocalLimits::new(Arc::clone(clock))),
-            provider_limits: Arc::new(LocalProviderLimits::default()),
+            limits: Arc::new(LocalLimits::new(Arc::clone(clock))),
         })
     }
 
@@ -76,7 +80,10 @@ impl Engine {
     ) -> Result<Self, StartError> {
         let shared = Arc::new(DatabaseClock::new(Arc::clone(clock)));
         let clock: Arc<dyn Clock> = shared.clone();
-        let store = fleet::open_store(config, Arc::clone(&clock)).await?;
+        let told = metrics.clone();
+        let store = fleet::store_config(config, Arc::clone(&clock))
+            .telling(move |writes, took| told.store_commit(writes, took));
+        let store = Store::open(store).await.map_err(StartError::Store)?;
         shared
             .follow(store.clone())
             .await
@@ -104,8 +111,7 @@ impl Engine {
             queue: Arc::new(RedisQueue::new(redis.clone())),
             replies: Arc::new(RedisReplies::new(redis.clone())),
             signals: Arc::new(RedisSignals::new(redis)),
-            plan_limits: limits.clone(),
-            provider_limits: limits,
+            limits,
         })
     }
 }

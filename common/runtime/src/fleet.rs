@@ -35,8 +35,13 @@ pub fn check_roles(config: &Config, roles: &[Role]) -> Result<(), ConfigError> {
 /// # Errors
 /// [`StartError::Store`] with the server and without its password.
 pub async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> Result<Store, StartError> {
-    let config = StoreConfig::new(exposed(config.database_url.as_ref()), clock);
+    let config = store_config(config, clock);
     Store::open(config).await.map_err(StartError::Store)
+}
+
+/// The database that the settings name.
+pub(crate) fn store_config(config: &Config, clock: Arc<dyn Clock>) -> StoreConfig {
+    StoreConfig::new(exposed(config.database_url.as_ref()), clock)
 }
 
 /// Refuses a database that lacks migrations. One that a newer program migrated is served: migrations expand

@@ -317,8 +317,8 @@ impl<'a> Call<'a> {
         match self.ask_gate(with, &plan).await? {
             Ok(entered) => Ok(entered),
             // Nobody waits for it: it has its turn at the partner's rate.
-            Err(Refusal::Minute(least)) if self.is_durable() => {
-                let turn = self.worker.gate.turn(self.partner(), &plan, least).await;
+            Err(Refusal::Minute(_)) if self.is_durable() => {
+                let turn = self.worker.gate.turn(self.partner(), &plan).await;
                 Err(Ended::Later(Outcome::Snooze {
                     until: self.ctx.now() + turn,
                     reason: "its partner's calls of this minute are used up".into(),

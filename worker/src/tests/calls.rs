@@ -288,7 +288,12 @@ async fn calls_over_the_minute_are_told_when_to_come_back() {
         bench.ctx(),
         bench.ctx().config.plan("free").unwrap().clone(),
     );
-    while ctx.plan_limits.check(bench.partner, &plan).await.allowed {}
+    while ctx
+        .limits
+        .take_permit(bench.partner, &plan, ctx.now())
+        .await
+        .allowed
+    {}
     bench.sandbox.reset_counters();
     let kind = bench.call(&connection, "api");
     let job = bench.waiting(&kind, &request("POST", "/echo")).await;

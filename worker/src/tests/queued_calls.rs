@@ -236,7 +236,12 @@ async fn calls_over_the_minute_are_parked_and_hold_no_slot() {
         bench.ctx(),
         bench.ctx().config.plan("free").unwrap().clone(),
     );
-    while ctx.plan_limits.check(bench.partner, &plan).await.allowed {}
+    while ctx
+        .limits
+        .take_permit(bench.partner, &plan, ctx.now())
+        .await
+        .allowed
+    {}
     let began = ctx.now();
     let mut jobs = Vec::new();
     for _ in 0..4 {

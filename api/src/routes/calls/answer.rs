@@ -76,6 +76,9 @@ pub(super) fn render(api: &Api, call: &Call, answer: &CallAnswer, body: &[u8]) -
     if let Ok(id) = HeaderValue::try_from(answer.call.to_string()) {
         response.headers_mut().insert(CALL_ID, id);
     }
+    if let Some(minute) = answer.minute {
+        response.extensions_mut().insert(minute);
+    }
     Ok(response)
 }
 

@@ -11,7 +11,7 @@ use latchkey_jobs::{
     Signal, Urgency, frame,
     kinds::{
         DeliverCallback, ProviderCall,
-        provider_call::{CallAnswer, CallResult},
+        provider_call::{CallAnswer, CallResult, MinuteLeft},
     },
 };
 use latchkey_store::{JobFilter, JobRow};
@@ -77,7 +77,7 @@ pub(super) async fn accept(api: &Api, call: &Call, wait: Duration) -> Result<Res
         return Err(ApiError::new(Code::RateLimited, text).retry_after(COME_BACK));
     }
     let kind = call.kind(CallId::new(ctx.now(), &*ctx.entropy));
-    let (row, held) = rows(api, call, &kind, wait).await?;
+    let Rows { row, held, minute } = rows(api, call, &kind, wait).await?;
     let is_parked = row.dispatched_at.is_none();
     let mut job = durable::wake_up::<ProviderCall>(api, &row, call.request_id);
     job.urgency = urgency(wait);
@@ -106,6 +106,7 @@ pub(super) async fn accept(api: &Api, call: &Call, wait: Duration) -> Result<Res
     response
         .headers_mut()
         .insert(APPLIED, preference::applied(wait));
+    response.extensions_mut().insert(minute);
     Ok(response)
 }
 
@@ -118,13 +119,16 @@ fn urgency(wait: Duration) -> Urgency {
     }
 }
 
-/// The row of the call, and of the callback that is held until it has ended.
-async fn rows(
-    api: &Api,
-    call: &Call,
-    kind: &ProviderCall,
-    wait: Duration,
-) -> Result<(JobRow, Option<JobRow>)> {
+/// What is written down of a call.
+struct Rows {
+    row: JobRow,
+    /// The callback, held until the call has ended.
+    held: Option<JobRow>,
+    /// What the plan has left.
+    minute: MinuteLeft,
+}
+
+async fn rows(api: &Api, call: &Call, kind: &ProviderCall, wait: Duration) -> Result<Rows> {
     let (ctx, partner) = (&api.ctx, call.partner.id);
     let mut row = JobRow {
         visible: true,
@@ -140,17 +144,13 @@ async fn rows(
     // Beyond the partner's rate and burst it is parked: the scheduler releases what waits, in turn with others'.
     // Permits alone would not do: many may be accepted before the first of them takes its own.
     let plan = &call.partner.plan;
-    let permit = ctx.plan_limits.peek(partner, plan).await;
-    let turn = ctx
-        .plan_limits
-        .turn(partner, plan, permit.retry_after)
-        .await;
-    let early = if permit.allowed {
+    let turn = ctx.limits.turn(partner, plan).await;
+    let early = if turn.permit.allowed {
         MINUTE / plan.calls_per_minute.max(1) * (plan.burst() - 1)
     } else {
         Duration::ZERO
     };
-    let wait = turn.saturating_sub(early);
+    let wait = turn.wait.saturating_sub(early);
     if wait > Duration::ZERO {
         row.dispatched_at = None;
         row.run_at = row.created_at + wait;
@@ -160,7 +160,11 @@ async fn rows(
         Some(url) => Some(callback(api, call, &mut row, kind, url).await?),
         None => None,
     };
-    Ok((row, held))
+    let minute = MinuteLeft {
+        limit: turn.permit.limit,
+        remaining: turn.permit.remaining,
+    };
+    Ok(Rows { row, held, minute })
 }
 
 /// The row of a callback: nobody wakes it before the call has ended.
@@ -247,5 +251,6 @@ fn unsaid(call: &Call, row: &JobRow) -> CallAnswer {
             reason: None,
             retry_after_s: None,
         },
+        minute: None,
     }
 }

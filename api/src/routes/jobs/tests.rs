@@ -258,7 +258,9 @@ async fn beyond_the_partners_rate_a_call_is_parked() {
     let pushed = row(calling.get(PROFILE).await.data()).await;
     assert!(pushed.dispatched_at.is_some() && pushed.urgency == "background");
     let plan = api.api.ctx.config.plan("free").unwrap().clone();
-    assert!(api.api.ctx.plan_limits.check(acme.id, &plan).await.allowed);
+    let ctx = &api.api.ctx;
+    let permit = ctx.limits.take_permit(acme.id, &plan, ctx.now()).await;
+    assert!(permit.allowed);
     let parked = row(calling.get(PROFILE).await.data()).await;
     assert_eq!(
         (parked.dispatched_at, parked.state),

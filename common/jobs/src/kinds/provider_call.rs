@@ -69,6 +69,19 @@ pub struct CallAnswer {
     pub call: CallId,
     /// What happened.
     pub result: CallResult,
+    /// What the partner's plan had left when the request went out, so that whoever renders the answer need not ask.
+    /// None in what is kept: it would be old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minute: Option<MinuteLeft>,
+}
+
+/// What a plan has left of its minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MinuteLeft {
+    /// Calls per minute.
+    pub limit: u32,
+    /// Calls that could follow at once.
+    pub remaining: u32,
 }
 
 /// What happened to a call.

@@ -9,7 +9,7 @@ use latchkey_jobs::{
     Outcome, frame,
     kinds::{
         ProviderCall,
-        provider_call::{CallAnswer, CallResult},
+        provider_call::{CallAnswer, CallResult, MinuteLeft},
     },
 };
 use latchkey_runtime::{Context, SealError};
@@ -41,6 +41,8 @@ pub(super) struct Answered {
     pub(super) result: CallResult,
     /// The body of that.
     pub(super) body: Bytes,
+    /// What the plan had left.
+    pub(super) minute: MinuteLeft,
 }
 
 /// An error of ours, as the caller sees it.
@@ -123,9 +125,12 @@ pub(super) async fn deliver(
     kind: &ProviderCall,
     ended: Ended,
 ) -> Outcome {
-    let (call, result, body) = match ended {
-        Ended::Answered(answered) => (answered.call, answered.result, answered.body),
-        Ended::Failed(fault) => (kind.call, fault.into_result(), Bytes::new()),
+    let (call, result, body, minute) = match ended {
+        Ended::Answered(answered) => {
+            let minute = Some(answered.minute).filter(|_| !attempt.job.durable);
+            (answered.call, answered.result, answered.body, minute)
+        }
+        Ended::Failed(fault) => (kind.call, fault.into_result(), Bytes::new(), None),
         Ended::Later(outcome) => return outcome,
         // A durable one was claimed, so whoever sent it lost its claim: the next attempt finds its receipt.
         Ended::Elsewhere if attempt.job.durable => {
@@ -138,7 +143,12 @@ pub(super) async fn deliver(
         CallResult::Answered { .. } => None,
         CallResult::Failed { code, message, .. } => Some((code.clone(), message.clone())),
     };
-    match hand_over(ctx, attempt, &CallAnswer { call, result }, &body).await {
+    let answer = CallAnswer {
+        call,
+        result,
+        minute,
+    };
+    match hand_over(ctx, attempt, &answer, &body).await {
         Ok(sealed) => match failed {
             None => Outcome::Done(sealed),
             // Kept whole for whoever asks: the reason and the wait beside the code.
@@ -206,6 +216,7 @@ pub(super) async fn gave_up(
             reason: None,
             retry_after_s: None,
         },
+        minute: None,
     };
     if let Err(error) = hand_over(ctx, attempt, &answer, &[]).await {
         tracing::error!(error = %Chain(&error), "whoever waits could not be told");

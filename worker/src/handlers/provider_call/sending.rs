@@ -5,7 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use latchkey_domain::{CallId, Timestamp, backoff::Backoff, states::CallOutcome};
-use latchkey_jobs::{Outcome, kinds::provider_call::CallResult};
+use latchkey_jobs::{
+    Outcome,
+    kinds::provider_call::{CallResult, MinuteLeft},
+};
 use latchkey_limits::BudgetKey;
 use latchkey_oauth::{
     HttpAnswer, HttpError, HttpRequest,
@@ -43,6 +46,8 @@ pub(super) struct Sent {
     pub(super) dead: Option<String>,
     /// Time at the provider.
     pub(super) took: Duration,
+    /// What the plan had left when the request went out.
+    minute: MinuteLeft,
 }
 
 /// What it means.
@@ -53,7 +58,7 @@ pub(super) struct Verdict {
     pub(super) status: Option<u16>,
     /// Whether another attempt could end otherwise and do no harm.
     pub(super) passes: bool,
-    result: Result<(CallResult, Bytes), Fault>,
+    result: Result<(CallResult, Bytes, MinuteLeft), Fault>,
 }
 
 impl Call<'_> {
@@ -78,12 +83,14 @@ impl Call<'_> {
             let now = clock.monotonic();
             took += now.saturating_sub(began);
             gate.leave(&with.key, now, &entered, is_well(&answer));
+            let minute = entered.minute;
             drop(entered);
             self.heed(with, &answer).await;
             let mut sent = Sent {
                 answer,
                 dead: None,
                 took,
+                minute,
             };
             // A newer one that is older than the call (opened here before others refreshed twice, or taken over from
             // another connection) may be dead for the same reason: then once more.
@@ -288,7 +295,7 @@ impl Sent {
             passes: false,
             result: match &self.dead {
                 Some(reason) => Err(Fault::needs_reauth(reason.clone())),
-                None => Ok((answered, answer.body.clone())),
+                None => Ok((answered, answer.body.clone(), self.minute)),
             },
         }
     }
@@ -298,7 +305,12 @@ impl Verdict {
     /// How the call ends: with its result, or with another attempt.
     pub(super) fn end(self, call: CallId, again: bool) -> Ended {
         match self.result {
-            Ok((result, body)) => Ended::Answered(Box::new(Answered { call, result, body })),
+            Ok((result, body, minute)) => Ended::Answered(Box::new(Answered {
+                call,
+                result,
+                body,
+                minute,
+            })),
             Err(fault) if again => Ended::Later(Outcome::retry(fault.code, fault.message)),
             Err(fault) => fault.into(),
         }
