@@ -260,6 +260,10 @@ impl Engine {
     }
 
     /// What follows a commit.
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unnecessary_wraps, reason = "a test makes it fail")
+    )]
     pub(crate) fn committed(&self) -> Result<()> {
         if self.dialect == Dialect::Sqlite {
             self.checkpoint();
