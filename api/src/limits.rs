@@ -65,13 +65,12 @@ impl Months {
 /// Adds the four headers to an answer for this partner. Who made the answer may know how the minute stands, and left
 /// it there.
 pub(crate) async fn add_headers(api: &Api, partner: &Partner, response: &mut Response) {
-    let minute = match response.extensions_mut().remove::<MinuteLeft>() {
-        Some(minute) => minute,
-        None => {
-            let seen = api.ctx.limits.peek(partner.id, &partner.plan).await;
-            let (limit, remaining) = (seen.limit, seen.remaining);
-            MinuteLeft { limit, remaining }
-        }
+    let minute = if let Some(minute) = response.extensions_mut().remove::<MinuteLeft>() {
+        minute
+    } else {
+        let seen = api.ctx.limits.peek(partner.id, &partner.plan).await;
+        let (limit, remaining) = (seen.limit, seen.remaining);
+        MinuteLeft { limit, remaining }
     };
     let headers = response.headers_mut();
     headers.insert(MINUTE_LIMIT, minute.limit.into());
