@@ -196,7 +196,7 @@ async fn without_redis_each_worker_allows_its_share() {
     let plan = plan(1, 40);
     let mut processes: Vec<_> = (0..4).map(|_| process(&server.url(), "test")).collect();
     for (limits, _) in &processes {
-        assert!(check(&limits, &plan).await.allowed);
+        assert!(check(limits, &plan).await.allowed);
     }
     // Each of them hears of all four.
     let mut look = tokio::time::interval(Duration::from_millis(50));
@@ -206,12 +206,12 @@ async fn without_redis_each_worker_allows_its_share() {
     server.kill();
     let mut allowed = 0;
     for (limits, told) in &mut processes {
-        let first = check(&limits, &plan).await;
+        let first = check(limits, &plan).await;
         assert_eq!((first.allowed, first.limit), (true, 1));
         assert_eq!(timeout(LONG, told.recv()).await.unwrap(), Some(true));
         assert!(limits.is_away());
         allowed += 1;
-        while check(&limits, &plan).await.allowed {
+        while check(limits, &plan).await.allowed {
             allowed += 1;
         }
         assert!(limits.peek(PARTNER, &plan).await.retry_after > Duration::from_secs(1));
@@ -225,7 +225,7 @@ async fn without_redis_each_worker_allows_its_share() {
     }
     // And Redis counts for all of them again.
     for (n, (limits, _)) in processes.iter().enumerate() {
-        let permit = check(&limits, &plan).await;
+        let permit = check(limits, &plan).await;
         assert_eq!(permit.remaining, 39 - u32::try_from(n).unwrap());
     }
 }
