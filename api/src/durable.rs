@@ -1,10 +1,13 @@
 //! Durable jobs from requests: the row first, then the wake-up. A wake-up that is lost or refused costs
 //! time only: the scheduler pushes the row again at its `wake_at`.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use latchkey_domain::{JobId, PartnerId, RequestId, states::JobState};
-use latchkey_jobs::{Job, JobKind, kinds::RevokeGrant};
+use latchkey_jobs::{Job, JobKind, PushError, Urgency, kinds::RevokeGrant};
 use latchkey_store::{Connection, JobRow};
 use latchkey_telemetry::Chain;
 
@@ -12,6 +15,8 @@ use crate::{error::ApiError, state::Api};
 
 /// When the scheduler pushes a job that was pushed once and is still queued: the wake-up was lost then.
 const WAKE_AGAIN: Duration = Duration::from_secs(15);
+/// For how long a queue counts as full: as often the scheduler pushes what waits.
+const FULL_FOR: Duration = Duration::from_millis(250);
 
 /// The row of a job of this kind that begins now and that its partner does not see.
 pub(crate) fn row<K: JobKind>(
@@ -75,12 +80,40 @@ pub(crate) fn wake_up<K: JobKind>(api: &Api, row: &JobRow, request_id: RequestId
     }
 }
 
-/// Pushes a wake-up. A queue that is full or away is no error: the row is there.
+/// Pushes a wake-up. A queue that is full or away is no error: the row is there. From a full one the scheduler takes it
+/// over at once, as soon as there is room.
 pub(crate) async fn push(api: &Api, job: Job) {
-    let id = job.id;
-    if let Err(error) = api.ctx.queue.push(job).await {
-        tracing::info!(job_id = %id, error = %Chain(&error), "the scheduler will push this job");
+    let (id, partner, urgency) = (job.id, job.partner, job.urgency);
+    let Err(error) = api.ctx.queue.push(job).await else {
+        return;
+    };
+    tracing::info!(job_id = %id, error = %Chain(&error), "the scheduler will push this job");
+    if let PushError::Full { .. } = error {
+        api.full_lanes.note(urgency, api.ctx.clock.monotonic());
+        let left = api.ctx.store.leave_job(partner, id, api.ctx.now()).await;
+        if let Err(error) = left {
+            tracing::info!(job_id = %id, error = %Chain(&error), "it is pushed when its wake-up counts as lost");
+        }
     }
+}
+
+/// Which queues had no room a moment ago, by urgency: until when nothing is pushed to them, in monotonic ms.
+#[derive(Debug, Default)]
+pub(crate) struct FullLanes([AtomicU64; 3]);
+
+impl FullLanes {
+    fn note(&self, urgency: Urgency, now: Duration) {
+        self.0[urgency as usize].store(millis(now + FULL_FOR), Ordering::Relaxed);
+    }
+
+    /// Whether a push now would most likely be refused.
+    pub(crate) fn has(&self, urgency: Urgency, now: Duration) -> bool {
+        millis(now) < self.0[urgency as usize].load(Ordering::Relaxed)
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Makes and pushes the job that revokes a disconnected connection at its provider. The partner sees it

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use latchkey_runtime::Context;
 use tokio::sync::Semaphore;
 
-use crate::{auth::Keys, flowra::Totals, limits::Months, reach::Reach, routes::calls::Backlogs};
+use crate::{
+    auth::Keys, durable::FullLanes, flowra::Totals, limits::Months, reach::Reach,
+    routes::calls::Backlogs,
+};
 
 /// The context of this process and the API's own bounded caches.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub(crate) struct Api {
     pub(crate) seats: Semaphore,
     /// How many unfinished jobs each partner has.
     pub(crate) backlogs: Backlogs,
+    /// Queues that had no room a moment ago.
+    pub(crate) full_lanes: FullLanes,
     /// How long large lists are.
     pub(crate) totals: Totals,
 }
@@ -35,6 +40,7 @@ impl Api {
             reach: Reach::new(Arc::clone(&ctx.connection_changes)),
             seats: Semaphore::new(ctx.config.calls.waiting_max),
             backlogs: Backlogs::default(),
+            full_lanes: FullLanes::default(),
             totals: Totals::default(),
             ctx,
         }

@@ -87,6 +87,21 @@ impl Store {
         Ok(first.is_some_and(|first| first <= now))
     }
 
+    /// Leaves a job to the scheduler that was made to be pushed and found no room: it is ready at once, instead of when
+    /// its wake-up would count as lost. `false` if it is not there to be left.
+    pub async fn leave_job(&self, partner: PartnerId, id: JobId, now: Timestamp) -> Result<bool> {
+        let changed = Sql::new(
+            "UPDATE jobs SET dispatched_at = NULL, wake_at = $1 WHERE partner_id = $2 AND id = $3 \
+             AND state = 'queued' AND dispatched_at IS NOT NULL AND wake_at > $1",
+        )
+        .bind(&now)
+        .bind(&partner)
+        .bind(&id)
+        .run(&self.engine.write)
+        .await?;
+        Ok(changed > 0)
+    }
+
     /// Notes that jobs were pushed, which were ready at `now`; the reconciler looks at them again at `again_at` if
     /// they are still queued then. One that a worker took and put off in the meantime has a time of its own, and
     /// keeps it.

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use latchkey_domain::{
     JobId, Timestamp, entropy,
     states::{CallOutcome, JobState},
@@ -35,6 +36,8 @@ use crate::{
 const AGAIN_AFTER: Duration = Duration::from_secs(120);
 /// How long after its last possible answer an unsafe call's receipt may take to be written.
 const RECEIPT_ROOM: Duration = Duration::from_secs(60);
+/// Jobs pushed at once: one after the other, a backlog would come as fast as Redis answers each.
+const AT_ONCE: usize = 64;
 /// A disconnected grant that is not revoked after this has lost its job, or the job is at its retries.
 const REVOKE_AGAIN_AFTER: Duration = Duration::from_secs(600);
 
@@ -132,32 +135,51 @@ pub(super) async fn push_ready(
             .store
             .undispatched_jobs(urgency.as_str(), now, BATCH)
             .await?;
-        let mut pushed = 0;
-        for job in &ready {
-            match ctx.queue.push(wake_up(job, urgency, now)).await {
-                Ok(()) => pushed += 1,
-                Err(error) => {
-                    if let PushError::Full { .. } = error {
-                        ctx.metrics.throttled(ThrottleScope::Queue);
-                    } else {
-                        tracing::warn!(error = %Chain(&error), "queue not reached");
-                    }
-                    status.queue_full = true;
-                    break;
+        let mut pushed = Vec::with_capacity(ready.len());
+        for part in ready.chunks(AT_ONCE) {
+            let refused = push_part(ctx, part, urgency, now, &mut pushed).await;
+            if let Some(error) = refused {
+                if let PushError::Full { .. } = error {
+                    ctx.metrics.throttled(ThrottleScope::Queue);
+                } else {
+                    tracing::warn!(error = %Chain(&error), "queue not reached");
                 }
+                status.queue_full = true;
+                break;
             }
         }
-        if pushed > 0 {
+        if !pushed.is_empty() {
             ctx.store
-                .mark_dispatched(&ready[..pushed], now, now + AGAIN_AFTER)
+                .mark_dispatched(&pushed, now, now + AGAIN_AFTER)
                 .await?;
         }
-        status.pushed += pushed as u64;
-        if pushed < ready.len() || ready.len() < BATCH as usize {
+        status.pushed += pushed.len() as u64;
+        if status.queue_full || ready.len() < BATCH as usize {
             break;
         }
     }
     Ok(status)
+}
+
+/// Pushes these jobs at once, in their order; says why one of them was refused.
+async fn push_part(
+    ctx: &Context,
+    jobs: &[JobRef],
+    urgency: Urgency,
+    now: Timestamp,
+    pushed: &mut Vec<JobRef>,
+) -> Option<PushError> {
+    let pushes = jobs
+        .iter()
+        .map(|job| ctx.queue.push(wake_up(job, urgency, now)));
+    let mut refused = None;
+    for (job, outcome) in jobs.iter().zip(join_all(pushes).await) {
+        match outcome {
+            Ok(()) => pushed.push(job.clone()),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    refused
 }
 
 /// What wakes a worker for a job: its row has everything else.

@@ -150,10 +150,12 @@ async fn rows(api: &Api, call: &Call, kind: &ProviderCall, wait: Duration) -> Re
     } else {
         Duration::ZERO
     };
-    let wait = turn.wait.saturating_sub(early);
-    if wait > Duration::ZERO {
+    let held_back = turn.wait.saturating_sub(early);
+    // Into a full queue nothing is pushed: the scheduler does when there is room.
+    let is_full = api.full_lanes.has(urgency(wait), ctx.clock.monotonic());
+    if held_back > Duration::ZERO || is_full {
         row.dispatched_at = None;
-        row.run_at = row.created_at + wait;
+        row.run_at = row.created_at + held_back;
         row.wake_at = Some(row.run_at);
     }
     let held = match &call.callback_url {

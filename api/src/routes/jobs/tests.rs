@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use latchkey_domain::{RequestId, SessionId, states::JobState};
-use latchkey_jobs::kinds::ExchangeCode;
+use latchkey_domain::{JobId, RequestId, SessionId, states::JobState};
+use latchkey_jobs::{Job, Urgency, kinds::ExchangeCode};
 use latchkey_sandbox::Counter;
 use serde_json::{Value, json};
 
@@ -267,6 +267,34 @@ async fn beyond_the_partners_rate_a_call_is_parked() {
         (None, JobState::Queued)
     );
     assert!(parked.wake_at.unwrap() > api.api.ctx.now());
+}
+
+#[tokio::test]
+async fn what_a_full_queue_does_not_take_is_left_to_the_scheduler_at_once() {
+    let api = TestApi::new().await;
+    let acme = api.partner("Acme").await;
+    let ctx = &api.api.ctx;
+    let session = SessionId::new(ctx.now(), &*ctx.entropy);
+    let filling = || Job {
+        urgency: Urgency::Background,
+        ..Job::new(
+            JobId::new(ctx.now(), &*ctx.entropy),
+            acme.id,
+            &ExchangeCode { session },
+            ctx.now(),
+        )
+        .unwrap()
+    };
+    while ctx.queue.push(filling()).await.is_ok() {}
+    // The first is refused by the queue, the second is not offered to it.
+    for id in accept(&api, &acme, 2).await {
+        let row = ctx.store.get_job(acme.id, id.parse().unwrap()).await;
+        let row = row.unwrap().unwrap();
+        assert_eq!((row.dispatched_at, row.state), (None, JobState::Queued));
+        assert!(row.wake_at.unwrap() <= ctx.now());
+    }
+    let ready = ctx.store.undispatched_jobs("background", ctx.now(), 10);
+    assert_eq!(ready.await.unwrap().len(), 2);
 }
 
 #[tokio::test]

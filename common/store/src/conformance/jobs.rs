@@ -210,6 +210,12 @@ async fn what_was_lost_is_found_again(t: &Fixture) {
         .unwrap();
     assert!(ready(now + secs(59)).await.unwrap().is_empty());
     assert_eq!(ids(ready(now + secs(60)).await.unwrap()), [waiting.id]);
+    // One that found no room in the queue is ready at once; one at work is not left to anyone.
+    let leave = |job: &JobRow| t.store.leave_job(partner, job.id, now);
+    assert!(leave(&waiting).await.unwrap() && !leave(&running).await.unwrap());
+    assert_eq!(ids(ready(now).await.unwrap()), [waiting.id]);
+    let again = now + secs(60);
+    t.store.mark_dispatched(&jobs, now, again).await.unwrap();
     assert_eq!(t.store.reset_dispatched().await.unwrap(), 1);
     assert_eq!(ids(ready(now).await.unwrap()), [waiting.id]);
 
