@@ -15,7 +15,7 @@ use crate::{error::ApiError, state::Api};
 
 /// When the scheduler pushes a job that was pushed once and is still queued: the wake-up was lost then.
 const WAKE_AGAIN: Duration = Duration::from_secs(15);
-/// For how long a queue counts as full: as often the scheduler pushes what waits.
+/// For how long a queue counts as full: the scheduler pushes what waits as often (`scheduler.release_ms`).
 const FULL_FOR: Duration = Duration::from_millis(250);
 
 /// The row of a job of this kind that begins now and that its partner does not see.

@@ -1,6 +1,6 @@
 //! [`Budgets`]: what providers said of their own limits. Who was told "too often", or has used up a window, is
 //! not asked again before the time that the provider named. These are kept in one process; in a fleet each worker
-//! also hears what the others heard (`redis/provider.rs`).
+//! also hears what the others heard (`redis/scripts.rs`).
 
 use std::{
     collections::HashMap,

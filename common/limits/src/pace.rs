@@ -2,7 +2,7 @@
 //! them in its answers is in [`crate::Budgets`].
 //!
 //! A budget is a generic cell rate: a quarter of it may go at once, the rest evenly, and over no span of its
-//! length more than it allows. These are kept in one process; a fleet's are in `redis/provider.rs`, by the same sums.
+//! length more than it allows. These are kept in one process; a fleet's are in `redis/scripts.rs`, by the same sums.
 
 use std::{
     collections::HashMap,
