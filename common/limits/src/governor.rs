@@ -97,13 +97,8 @@ impl PlanBuckets {
         if let Some(wait) = also() {
             return Err(Refused::Provider(wait));
         }
-        let permit = self.ask_in(&mut buckets, partner, plan, Access::Take);
-        if permit.allowed {
-            Ok(permit)
-        } else {
-            // No room for one more bucket.
-            Err(Refused::Plan(permit))
-        }
+        // What was seen is still there: the lock was held, and time only adds to it.
+        Ok(self.ask_in(&mut buckets, partner, plan, Access::Take))
     }
 
     fn ask_in(
@@ -123,9 +118,7 @@ impl PlanBuckets {
         let bucket = match buckets.of.get(&partner) {
             Some(known) if known.quota == quota => return known.ask(access, rate),
             Some(known) => known.rebuilt(quota, &self.clock),
-            None if access == Access::Take && buckets.of.len() >= self.max => {
-                return refused(NO_ROOM);
-            }
+            None if buckets.of.len() >= self.max => return refused(NO_ROOM),
             None => Bucket::new(quota, &self.clock),
         };
         let permit = bucket.ask(access, rate);
@@ -303,6 +296,9 @@ mod tests {
         // Every bucket is in use: nobody's is dropped for a newcomer, who is told to come back.
         let refused = check(&limits, partner(9), &plan);
         assert_eq!((refused.allowed, refused.retry_after), (false, NO_ROOM));
+        let unasked = || panic!("a budget is taken although there is no room");
+        let refused = limits.take_if(partner(9), &plan, unasked);
+        assert!(matches!(refused, Err(Refused::Plan(permit)) if permit.retry_after == NO_ROOM));
         assert_eq!(peek(&limits, partner(0), &plan).remaining, 4);
         // A second later they are full again, and so can be dropped.
         clock.advance(Duration::from_secs(1));
