@@ -18,13 +18,16 @@
 /// Stops here if the point is armed.
 #[cfg(feature = "fault")]
 pub(crate) fn point(name: &'static str) {
-    fail::fail_point!(name, |_| {
-        // There is no way on from here: a handler or a destructor would not be a crash.
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-    });
+    fail::fail_point!(name, |_| die());
 }
 
 /// Stops here if the point is armed.
 #[cfg(not(feature = "fault"))]
 pub(crate) fn point(_name: &'static str) {}
+
+/// Ends this process as a crash does.
+#[cfg(feature = "fault")]
+pub(crate) fn die() {
+    // There is no way on from here: a handler or a destructor would not be a crash.
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+}

@@ -187,7 +187,7 @@ impl Protocol {
                 return Err(End::Store(error));
             }
         }
-        fault::point("refresh::before_send");
+        fault::point("refresh::before_send", &claimed.row).await;
         if !may_send(begun, clock.monotonic(), &self.timings) {
             tracing::warn!(grant = %claimed.row.id, "claim too old to be sent");
             self.close(&claimed, Failure::unsent()).await;
@@ -276,8 +276,8 @@ impl Protocol {
             .ctx
             .http
             .send(request, self.timings.timeout, TOKEN_ANSWER_BYTES);
-        let answer = fault::while_sending(Box::pin(sent)).await;
-        fault::point("refresh::after_answer");
+        let answer = fault::while_sending(Box::pin(sent), &claimed.row).await;
+        fault::point("refresh::after_answer", &claimed.row).await;
         let well = answer.as_ref().is_ok_and(|a| !a.status.is_server_error());
         self.health.ended(&path, &passage, clock.monotonic(), well);
         if !well {

@@ -1,5 +1,7 @@
 //! Crash points of the refresh protocol, armed like all of [`crate::fault`]:
 //! `FAILPOINTS="refresh::before_commit=5%return"` makes one in twenty that reach the point kill this process.
+//! `FAILPOINTS="refresh::before_commit=return(ID,ID)"` kills nothing: the refreshes of these connections are held at
+//! the point for good and say so in the log. So whoever kills the process knows where each of many refreshes was.
 //!
 //! | name | where the process stops |
 //! | --- | --- |
@@ -9,10 +11,39 @@
 //! | `refresh::before_commit` | the answer is in the journal, not in the store |
 //! | `refresh::after_commit` | the answer is in the store, nobody was told |
 
-pub(super) use crate::fault::point;
+use latchkey_store::GrantRow;
+
+/// Stops here if the point is armed: this refresh if the point names its connection, the process if it names none.
+#[cfg(feature = "fault")]
+pub(super) async fn point(name: &'static str, row: &GrantRow) {
+    let Some(named) = armed(name) else {
+        return;
+    };
+    if named.is_empty() {
+        crate::fault::die();
+    }
+    let connection = row.connection_id.to_string();
+    if named.split(',').any(|id| id == connection) {
+        tracing::info!(connection, point = name, "held");
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Stops here if the point is armed.
+#[cfg(not(feature = "fault"))]
+pub(super) fn point(_name: &'static str, _row: &GrantRow) -> std::future::Ready<()> {
+    std::future::ready(())
+}
+
+/// The connections that a point names, if it is armed.
+#[cfg(feature = "fault")]
+fn armed(name: &'static str) -> Option<String> {
+    fail::fail_point!(name, |named| Some(named.unwrap_or_default()));
+    None
+}
 
 /// Lets `send` go on, with a crash point while the request is under way.
-pub(super) async fn while_sending<F: Future>(send: F) -> F::Output {
+pub(super) async fn while_sending<F: Future>(send: F, row: &GrantRow) -> F::Output {
     #[cfg(feature = "fault")]
     {
         // Long enough for a provider on this machine to have the request.
@@ -21,9 +52,12 @@ pub(super) async fn while_sending<F: Future>(send: F) -> F::Output {
         if let Ok(answer) = tokio::time::timeout(UNDER_WAY, &mut send).await {
             return answer;
         }
-        point("refresh::after_send");
+        point("refresh::after_send", row).await;
         send.await
     }
     #[cfg(not(feature = "fault"))]
-    send.await
+    {
+        let _ = row;
+        send.await
+    }
 }

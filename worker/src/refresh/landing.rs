@@ -56,11 +56,11 @@ impl Protocol {
                 None => return End::Crashed,
             }
         }
-        fault::point("refresh::before_commit");
+        fault::point("refresh::before_commit", &claimed.row).await;
         let Some(landed) = self.store_answer(claimed, &entry, ticket.as_ref()).await else {
             return End::Crashed;
         };
-        fault::point("refresh::after_commit");
+        fault::point("refresh::after_commit", &claimed.row).await;
         if let Some(ticket) = ticket {
             ticket.passed();
         }
