@@ -89,6 +89,13 @@ impl Sandbox {
         assert!(self.http.send("POST", &url, &[], None).await.status < 300);
     }
 
+    /// The latest grant of this user, as the provider sees it.
+    pub async fn grant(&self, user: &str) -> Value {
+        let url = format!("{}/sandbox/grants?user={user}", self.url);
+        let list = self.http.send("GET", &url, &[], None).await.json();
+        list["grants"][0].clone()
+    }
+
     /// Ends every grant, as a user who removes the app does.
     pub async fn revoke_all(&self) {
         let url = format!("{}/sandbox/grants/revoke-all", self.url);
