@@ -89,6 +89,13 @@ impl Child {
         }
     }
 
+    /// The most memory that it has held, in KiB, where the system tells it (Linux).
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+
     /// The next line of stdout.
     pub async fn line(&mut self) -> String {
         match tokio::time::timeout(LONG, self.stdout.next_line()).await {
