@@ -103,12 +103,12 @@ impl Store {
             ),
             format!(
                 "INSERT INTO grants (id, partner_id, connection_id, account_id, auth_config_id, provider, \
-                 state, reason, version, rev, sweeps, in_doubt, failures, refreshable, issued_at, \
+                 state, reason, version, rev, in_doubt, failures, refreshable, issued_at, \
                  expires_at, created_at, updated_at) \
                  SELECT 'gr_' || {grant}, $1, {id}, {account}, 'ac_' || {config}, 'google', \
                  CASE WHEN n % 100 IN (2, 3) THEN 'needs_reauth' ELSE 'active' END, \
                  CASE WHEN n % 100 = 2 THEN 'invalid_grant' WHEN n % 100 = 3 THEN 'expired' END, \
-                 1, 1, 0, 0, 0, CASE WHEN n % 100 = 4 THEN 0 ELSE 1 END, $2, \
+                 1, 1, 0, 0, CASE WHEN n % 100 = 4 THEN 0 ELSE 1 END, $2, \
                  CASE WHEN n % 100 = 4 THEN 1 ELSE CAST($2 AS BIGINT) + 3600000000 END, $2, $2 {each}"
             ),
             format!(

@@ -225,11 +225,6 @@ pub(crate) fn first_grant(new: &NewConnection) -> GrantRow {
         reason: None,
         version: new.version,
         rev: 1,
-        attempt: None,
-        holder: None,
-        lease_until: None,
-        sweeps: 0,
-        swept_at: None,
         last_attempt: None,
         in_doubt: false,
         closed_at: None,
@@ -268,7 +263,6 @@ async fn update_old(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> {
     .await?;
     let moved = Sql::new(
         "UPDATE grants SET version = version + 1, rev = rev + 1, state = 'active', reason = NULL, \
-         attempt = NULL, holder = NULL, lease_until = NULL, sweeps = 0, swept_at = NULL, \
          in_doubt = 0, closed_at = NULL, first_claim_at = NULL, retry_at = NULL, failures = 0, \
          last_failure = NULL, refreshable = $1, issued_at = $2, expires_at = $3, due_at = $4, \
          wake_at = $4, updated_at = $5, dies_at = $6, refused_at = NULL \
@@ -290,6 +284,11 @@ async fn update_old(tx: &mut AnyConnection, new: &NewConnection) -> Result<()> {
     if kept == 0 || moved == 0 {
         return conflict("the grant moved on meanwhile");
     }
+    Sql::new("DELETE FROM grant_attempts WHERE partner_id = $1 AND grant_id = $2")
+        .bind(&row.partner_id)
+        .bind(&new.grant_id)
+        .run(&mut *tx)
+        .await?;
     Sql::new(
         "UPDATE grant_secrets SET version = $1, sealed = $2 WHERE partner_id = $3 AND grant_id = $4",
     )

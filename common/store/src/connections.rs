@@ -72,9 +72,7 @@ impl Connection {
             GrantState::Active if self.row.status == ConnectionStatus::Paused => {
                 ConnectionStatus::Paused
             }
-            GrantState::Active
-                if !self.grant.refreshable && !self.grant.view().token_lives(now) =>
-            {
+            GrantState::Active if !self.grant.refreshable && !self.grant.token_lives(now) => {
                 ConnectionStatus::Expired
             }
             GrantState::Active => ConnectionStatus::Active,

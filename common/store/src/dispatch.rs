@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use crate::{
     Result, Store,
     dead_jobs::{SUSPECT, note, with_line},
-    fair::{self, Waiting},
+    fair,
     sql::{Sql, column, with_values},
 };
 
@@ -51,9 +51,20 @@ impl Store {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<JobRef>> {
-        let shares = fair::shares(&self.engine, Waiting::Jobs(urgency), now, limit).await?;
-        let mut queues = Vec::with_capacity(shares.len());
-        for (partner, share) in shares {
+        // One look into the index per partner, however much waits.
+        let partners = Sql::new(
+            "SELECT id, ready FROM (SELECT p.id AS id, (SELECT MIN(w.wake_at) FROM jobs w \
+             WHERE w.urgency = $1 AND w.partner_id = p.id AND w.wake_at <= $2) AS ready \
+             FROM partners p) AS r WHERE ready IS NOT NULL ORDER BY ready, id LIMIT $3",
+        )
+        .text(urgency)
+        .bind(&now)
+        .bind(&limit)
+        .rows(&self.engine.read)
+        .await?;
+        let mut queues = Vec::with_capacity(partners.len());
+        for (partner, share) in partners.iter().zip(fair::shares(partners.len(), limit)) {
+            let partner: PartnerId = column(partner, 0)?;
             let rows = Sql::new(format!(
                 "SELECT {REF} FROM jobs WHERE urgency = $1 AND partner_id = $2 \
                  AND wake_at <= $3 ORDER BY wake_at, id LIMIT $4"

@@ -1,23 +1,24 @@
-//! What the scheduler asks of grants: which are due, most urgent first and fair among partners, and whose
-//! attempts are past their lease.
+//! What the scheduler asks of grants: which are due, most urgent first and fair among partners.
+//!
+//! Sending a grant to a worker writes nothing to its row: the scheduler goes through each partner's due grants in the
+//! order of their times, and keeps how far it came in one row per partner ([`DuePass`]). What became due meanwhile lies
+//! ahead of that place. What was sent and not refreshed lies behind it; it comes again with the next pass.
 
 use std::time::Duration;
 
 use latchkey_domain::{
-    AuthConfigId, Timestamp,
+    AuthConfigId, PartnerId, Timestamp,
     pacing::{HORIZONS, urgency},
 };
 use sqlx::any::AnyRow;
 
 use crate::{
-    GrantKey, GrantRow, Result, Store,
-    fair::{self, Waiting},
-    sql::{Sql, column, columns, with_values},
+    GrantKey, Result, Store, fair,
+    sql::{Sql, column, insert_rows, with_values},
+    writer::GROUP_LIMIT,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Grants changed by one statement.
-const MOST_AT_ONCE: usize = 500;
 
 /// A grant that the scheduler sends to a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,34 +33,22 @@ pub struct DueGrant {
     pub due_at: Timestamp,
     /// When its access token ends.
     pub expires_at: Option<Timestamp>,
+    /// When it was to be looked at.
+    pub wake_at: Timestamp,
+}
+
+/// How far the scheduler came through a partner's due grants.
+struct DuePass {
+    partner_id: PartnerId,
+    /// When it began with the first of them.
+    began_at: Timestamp,
+    /// When the last that was taken was to be looked at.
+    wake_at: Timestamp,
+    /// The last that was taken; empty before the first.
+    grant_id: String,
 }
 
 impl Store {
-    /// Sweeps attempts that are past their lease and unclosed: shows `in_doubt` and counts the sweep, once
-    /// per `sweep` and row. Returns those it counted.
-    pub async fn sweep_overdue(
-        &self,
-        now: Timestamp,
-        sweep: Duration,
-        limit: u32,
-    ) -> Result<Vec<GrantRow>> {
-        let overdue = self.engine.pick(
-            "SELECT partner_id, id FROM grants WHERE attempt IS NOT NULL AND lease_until <= $1 \
-             AND (swept_at IS NULL OR swept_at <= $2) ORDER BY lease_until LIMIT $3",
-        );
-        Sql::new(format!(
-            "{overdue}UPDATE grants SET in_doubt = 1, sweeps = grants.sweeps + 1, swept_at = $1, \
-             rev = grants.rev + 1, updated_at = $1 FROM picked \
-             WHERE grants.partner_id = picked.partner_id AND grants.id = picked.id RETURNING {}",
-            columns::<GrantRow>("grants.")
-        ))
-        .bind(&now)
-        .bind(&now.minus(sweep))
-        .bind(&limit)
-        .all(&self.engine.write)
-        .await
-    }
-
     /// How many grants of all partners have a refresh whose outcome is not known.
     pub async fn count_in_doubt(&self) -> Result<u64> {
         Sql::new("SELECT COUNT(*) FROM grants WHERE in_doubt = 1")
@@ -67,40 +56,107 @@ impl Store {
             .await
     }
 
-    /// Takes up to `limit` due grants and marks them until `mark_until`: per partner the most urgent first,
-    /// fair among partners.
+    /// Takes up to `limit` due grants: per partner the most urgent first, fair among partners. Those taken are passed over
+    /// by the next call, until a partner's pass over its grants is as old as `again_after`: then what is still due comes
+    /// again, but for what is surely under way. Nothing of this blocks a claim.
     pub async fn take_due_grants(
         &self,
         now: Timestamp,
-        mark_until: Timestamp,
+        again_after: Duration,
         limit: u32,
     ) -> Result<Vec<DueGrant>> {
-        let shares = fair::shares(&self.engine, Waiting::Grants, now, limit).await?;
-        let mut tx = self.engine.begin().await?;
+        let passes = self.passes(now, now.minus(again_after), limit).await?;
         let mut due = Vec::new();
-        for (partner, share) in shares {
-            let ready = self.engine.pick(
-                "SELECT partner_id, id FROM grants WHERE partner_id = $2 AND wake_at <= $3 \
-                 ORDER BY wake_at, id LIMIT $4",
-            );
+        let mut moved = Vec::with_capacity(passes.len());
+        for (mut pass, share) in passes {
             let rows = Sql::new(format!(
-                "{ready}UPDATE grants SET wake_at = $1 FROM picked \
-                 WHERE grants.partner_id = picked.partner_id AND grants.id = picked.id \
-                 RETURNING {DUE}"
+                "SELECT {DUE} FROM grants g WHERE g.partner_id = $1 AND g.wake_at <= $2 \
+                 AND (g.wake_at, g.id) > ($3, $4) AND NOT EXISTS (SELECT 1 FROM grant_attempts a \
+                 WHERE a.partner_id = g.partner_id AND a.grant_id = g.id AND a.lease_until > $2) \
+                 ORDER BY g.wake_at, g.id LIMIT $5"
             ))
-            .bind(&mark_until)
-            .bind(&partner)
+            .bind(&pass.partner_id)
             .bind(&now)
+            .bind(&pass.wake_at)
+            .text(&pass.grant_id)
             .bind(&share)
-            .rows(&mut *tx)
+            .rows(&self.engine.read)
             .await?;
-            for row in &rows {
-                due.push(read_due(row, now)?);
+            let taken: Vec<DueGrant> = rows.iter().map(read_due).collect::<Result<_>>()?;
+            if let Some(last) = taken.last() {
+                (pass.wake_at, pass.grant_id) = (last.wake_at, last.grant.id.to_string());
+                moved.push(pass);
             }
+            due.extend(taken);
         }
-        self.engine.commit(tx).await?;
+        self.keep_passes(&moved).await?;
         due.sort_by_key(|due| (urgency(due.expires_at, due.due_at), due.grant));
         Ok(due)
+    }
+
+    /// The partners with something due beyond where their pass is, who has waited longest first, each with how many it
+    /// may have.
+    async fn passes(
+        &self,
+        now: Timestamp,
+        old: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(DuePass, u32)>> {
+        // One look into the index per partner, however much waits.
+        let rows = Sql::new(
+            "SELECT id, began_at, wake_at, grant_id FROM (\
+             SELECT p.id AS id, d.began_at AS began_at, d.wake_at AS wake_at, d.grant_id AS grant_id, \
+             (SELECT g.wake_at FROM grants g WHERE g.partner_id = p.id AND g.wake_at <= $1 \
+             AND (g.wake_at, g.id) > (COALESCE(d.wake_at, -1), COALESCE(d.grant_id, '')) \
+             ORDER BY g.wake_at, g.id LIMIT 1) AS ready \
+             FROM partners p LEFT JOIN due_passes d ON d.partner_id = p.id AND d.began_at > $2) AS r \
+             WHERE ready IS NOT NULL ORDER BY ready, id LIMIT $3",
+        )
+        .bind(&now)
+        .bind(&old)
+        .bind(&limit)
+        .rows(&self.engine.read)
+        .await?;
+        let read = |row: &AnyRow| {
+            let (began_at, wake_at): (Option<Timestamp>, Option<Timestamp>) =
+                (column(row, 1)?, column(row, 2)?);
+            let grant_id: Option<String> = column(row, 3)?;
+            Ok(DuePass {
+                partner_id: column(row, 0)?,
+                began_at: began_at.unwrap_or(now),
+                wake_at: wake_at.unwrap_or(Timestamp::from_micros(-1)),
+                grant_id: grant_id.unwrap_or_default(),
+            })
+        };
+        let passes: Vec<DuePass> = rows.iter().map(read).collect::<Result<_>>()?;
+        let shares = fair::shares(passes.len(), limit);
+        Ok(passes.into_iter().zip(shares).collect())
+    }
+
+    async fn keep_passes(&self, passes: &[DuePass]) -> Result<()> {
+        let mut passes: Vec<&DuePass> = passes.iter().collect();
+        passes.sort_by_key(|pass| pass.partner_id);
+        for part in passes.chunks(GROUP_LIMIT) {
+            insert_rows(
+                self.engine.marks(),
+                "due_passes",
+                &["partner_id", "began_at", "wake_at", "grant_id"],
+                part,
+                |sql, pass| {
+                    sql.add(&pass.partner_id);
+                    sql.add(&pass.began_at);
+                    sql.add(&pass.wake_at);
+                    sql.add(&pass.grant_id);
+                },
+            )
+            .push(
+                " ON CONFLICT (partner_id) DO UPDATE SET began_at = excluded.began_at, \
+                 wake_at = excluded.wake_at, grant_id = excluded.grant_id",
+            )
+            .run(&self.engine.write)
+            .await?;
+        }
+        Ok(())
     }
 
     /// When the next grant is to be looked at.
@@ -110,12 +166,17 @@ impl Store {
             .await
     }
 
-    /// How many grants are to be looked at by `by`, for pulling refreshes ahead when there is a backlog.
+    /// How many grants are to be looked at by `by` and are not under way, for pulling refreshes ahead when there is a
+    /// backlog.
     pub async fn count_due(&self, by: Timestamp) -> Result<u64> {
-        Sql::new("SELECT COUNT(*) FROM grants WHERE wake_at IS NOT NULL AND wake_at <= $1")
-            .bind(&by)
-            .scalar(&self.engine.read)
-            .await
+        Sql::new(
+            "SELECT COUNT(*) FROM grants g WHERE g.wake_at IS NOT NULL AND g.wake_at <= $1 \
+             AND NOT EXISTS (SELECT 1 FROM grant_attempts a \
+             WHERE a.partner_id = g.partner_id AND a.grant_id = g.id)",
+        )
+        .bind(&by)
+        .scalar(&self.engine.read)
+        .await
     }
 
     /// Sets when a grant is looked at next, without touching anything else of it (a decision of `Later`);
@@ -139,30 +200,25 @@ impl Store {
         Ok(changed > 0)
     }
 
-    /// Gives grants that were just taken times of their own, as far as they still carry the mark that taking
-    /// them set.
-    pub async fn put_off_grants(
-        &self,
-        later: &[(GrantKey, Timestamp)],
-        mark: Timestamp,
-    ) -> Result<()> {
-        let mut later: Vec<&(GrantKey, Timestamp)> = later.iter().collect();
-        later.sort_by_key(|(grant, _)| *grant);
-        for part in later.chunks(MOST_AT_ONCE) {
+    /// Gives grants that were just taken times of their own, as far as nobody else did since.
+    pub async fn put_off_grants(&self, later: &[(DueGrant, Timestamp)]) -> Result<()> {
+        let mut later: Vec<&(DueGrant, Timestamp)> = later.iter().collect();
+        later.sort_by_key(|(due, _)| due.grant);
+        for part in later.chunks(GROUP_LIMIT) {
             with_values(
                 self.engine.marks(),
-                &["partner_id", "id", "at", "mark"],
+                &["partner_id", "id", "at", "was"],
                 part,
-                |sql, (grant, at)| {
-                    sql.add(&grant.partner_id);
-                    sql.add(&grant.id);
+                |sql, (due, at)| {
+                    sql.add(&due.grant.partner_id);
+                    sql.add(&due.grant.id);
                     sql.add(at);
-                    sql.add(&mark);
+                    sql.add(&due.wake_at);
                 },
             )
             .push(
                 "UPDATE grants SET wake_at = v.at FROM v WHERE grants.partner_id = v.partner_id \
-                 AND grants.id = v.id AND grants.wake_at + 0 = v.mark",
+                 AND grants.id = v.id AND grants.wake_at + 0 = v.was",
             )
             .run(&self.engine.write)
             .await?;
@@ -206,8 +262,9 @@ impl Store {
     ) -> Result<u64> {
         let coming = self.engine.pick(
             "SELECT partner_id, id FROM grants WHERE wake_at > $1 AND wake_at <= $2 \
-             AND provider = $3 AND state = 'active' AND attempt IS NULL AND in_doubt = 0 \
-             AND failures = 0 AND due_at > $1 ORDER BY wake_at LIMIT $4",
+             AND provider = $3 AND state = 'active' AND in_doubt = 0 AND failures = 0 AND due_at > $1 \
+             AND NOT EXISTS (SELECT 1 FROM grant_attempts a \
+             WHERE a.partner_id = grants.partner_id AND a.grant_id = grants.id) ORDER BY wake_at LIMIT $4",
         );
         Sql::new(format!(
             "{coming}UPDATE grants SET wake_at = $1, due_at = $1 FROM picked \
@@ -235,18 +292,17 @@ impl Store {
 }
 
 /// The columns of a [`DueGrant`], a few of many: they are read for every grant that is refreshed.
-const DUE: &str = "grants.partner_id, grants.id, grants.provider, grants.auth_config_id, grants.due_at, grants.expires_at";
+const DUE: &str =
+    "g.partner_id, g.id, g.provider, g.auth_config_id, g.due_at, g.expires_at, g.wake_at";
 
-fn read_due(row: &AnyRow, now: Timestamp) -> Result<DueGrant> {
-    let due_at: Option<Timestamp> = column(row, 4)?;
+fn read_due(row: &AnyRow) -> Result<DueGrant> {
+    let (due_at, wake_at): (Option<Timestamp>, Timestamp) = (column(row, 4)?, column(row, 6)?);
     Ok(DueGrant {
-        grant: GrantKey {
-            partner_id: column(row, 0)?,
-            id: column(row, 1)?,
-        },
+        grant: GrantKey::read(row)?,
         provider: column(row, 2)?,
         auth_config_id: column(row, 3)?,
-        due_at: due_at.unwrap_or(now),
+        due_at: due_at.unwrap_or(wake_at),
         expires_at: column(row, 5)?,
+        wake_at,
     })
 }

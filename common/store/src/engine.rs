@@ -168,6 +168,15 @@ impl Engine {
         format!("WITH picked AS MATERIALIZED ({select}{skip_locked}) ")
     }
 
+    /// What ends a select whose rows of one table, by its name in the statement, this transaction must hold: those that
+    /// nobody else does.
+    pub(crate) fn skip_locked(&self, of: &str) -> String {
+        match self.dialect {
+            Dialect::Sqlite => String::new(),
+            Dialect::Postgres => format!(" FOR NO KEY UPDATE OF {of} SKIP LOCKED"),
+        }
+    }
+
     /// What ends a select whose rows this transaction must hold.
     pub(crate) const fn for_update(&self) -> &'static str {
         match self.dialect {
@@ -181,6 +190,15 @@ impl Engine {
         match self.dialect {
             Dialect::Sqlite => "",
             Dialect::Postgres => " FOR SHARE",
+        }
+    }
+
+    /// What ends a select whose rows of one table, by its name in the statement, stay as they are until this transaction
+    /// ends, and are looked at again if they changed while it waited for them. SQLite has one writer.
+    pub(crate) const fn hold(marks: Marks) -> &'static str {
+        match marks {
+            Marks::Each => "",
+            Marks::Arrays => " FOR NO KEY UPDATE OF g",
         }
     }
 

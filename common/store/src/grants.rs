@@ -6,14 +6,14 @@ use std::{collections::HashMap, time::Duration};
 
 use latchkey_domain::{
     AccountId, AttemptId, AuthConfigId, ConnectionId, GrantId, HolderId, PartnerId, Timestamp,
-    refresh::{Closing, GrantView, OpenAttempt},
+    refresh::{Closing, GrantView},
     states::GrantState,
 };
 
 use sqlx::any::AnyRow;
 
 use crate::{
-    Result, Store,
+    AttemptRow, Result, Store,
     field::{Record, record},
     sql::{Sql, column, columns, with_values},
     writer::Write,
@@ -43,25 +43,15 @@ record! {
         pub reason: Option<String>,
         /// The generation; grows by one with each landed answer.
         pub version: i64,
-        /// Grows with every write: a claim is won only on the row that was read.
+        /// Grows with every write that a decision goes by: a claim is won only on the row that was read.
         pub rev: i64,
-        /// The attempt under way.
-        pub attempt: Option<AttemptId>,
-        /// Whose journal may hold its answer.
-        pub holder: Option<HolderId>,
-        /// Until when it is surely at work, by database time.
-        pub lease_until: Option<Timestamp>,
-        /// Sweeps that found it unclosed past its lease.
-        pub sweeps: u32,
-        /// When it was last swept.
-        pub swept_at: Option<Timestamp>,
         /// The attempt that ended last, by landing or closing.
         pub last_attempt: Option<AttemptId>,
         /// Whether this generation was presented and its answer is not known.
         pub in_doubt: bool,
         /// When the last attempt closed in doubt.
         pub closed_at: Option<Timestamp>,
-        /// When this generation was first claimed.
+        /// When this generation was first claimed, while it is in doubt.
         pub first_claim_at: Option<Timestamp>,
         /// No attempt before.
         pub retry_at: Option<Timestamp>,
@@ -94,25 +84,24 @@ record! {
 }
 
 impl GrantRow {
-    /// What the protocol decides by.
-    pub fn view(&self) -> GrantView {
-        let open = self.attempt.zip(self.holder).zip(self.lease_until);
+    /// What the protocol decides by, with the attempt that is under way.
+    pub fn view(&self, open: Option<&AttemptRow>) -> GrantView {
         GrantView {
             state: self.state,
             version: self.version,
-            open: open.map(|((attempt, holder), lease_until)| OpenAttempt {
-                attempt,
-                holder,
-                lease_until,
-                sweeps: self.sweeps,
-            }),
+            open: open.map(AttemptRow::view),
             in_doubt: self.in_doubt,
             closed_at: self.closed_at,
-            first_claim_at: self.first_claim_at,
+            first_claim_at: open.map(|open| open.first_claim_at).or(self.first_claim_at),
             retry_at: self.retry_at,
             failures: self.failures,
             expires_at: self.expires_at,
         }
+    }
+
+    /// Whether its access token still works at `now`, as far as its end is known.
+    pub fn token_lives(&self, now: Timestamp) -> bool {
+        self.view(None).token_lives(now)
     }
 
     /// What names it in a batch.
@@ -149,13 +138,32 @@ pub struct GrantKey {
     pub id: GrantId,
 }
 
-/// A grant with its sealed tokens; without them once they were forgotten.
+impl GrantKey {
+    /// From the first columns of a row.
+    pub(crate) fn read(row: &AnyRow) -> Result<Self> {
+        Ok(Self {
+            partner_id: column(row, 0)?,
+            id: column(row, 1)?,
+        })
+    }
+}
+
+/// A grant with the attempt under way and its sealed tokens; without them once they were forgotten.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadedGrant {
     /// The narrow row.
     pub row: GrantRow,
+    /// The attempt under way.
+    pub open: Option<AttemptRow>,
     /// The sealed tokens of the row's version.
     pub secret: Option<GrantSecret>,
+}
+
+impl LoadedGrant {
+    /// What the protocol decides by.
+    pub fn view(&self) -> GrantView {
+        self.row.view(self.open.as_ref())
+    }
 }
 
 /// Take a grant for one attempt.
@@ -165,14 +173,14 @@ pub struct GrantClaim {
     pub grant: GrantKey,
     /// The `rev` of the row the decision was made on.
     pub rev: i64,
-    /// This attempt's id: the claim is won only if the row carries it afterwards.
+    /// The attempt that the decision found open and its holder silent for too long.
+    pub replaced: Option<AttemptId>,
+    /// This attempt's id: the claim is won only if the grant's attempt is this one afterwards.
     pub attempt: AttemptId,
     /// Whose journal will hold the answer.
     pub holder: HolderId,
     /// How long it holds; the deadline is taken from database time as the claim is written.
     pub lease: Duration,
-    /// The doubt the decision carries on.
-    pub doubt: bool,
     /// From when the grace counts, as decided.
     pub first_claim_at: Timestamp,
 }
@@ -261,10 +269,9 @@ impl Store {
                 },
             )
             .push(&format!(
-                "SELECT {}, s.version, s.sealed FROM (SELECT DISTINCT partner_id, id FROM v) AS k \
-                 JOIN grants g ON g.partner_id = k.partner_id AND g.id = k.id \
-                 LEFT JOIN grant_secrets s ON s.partner_id = g.partner_id AND s.grant_id = g.id",
-                columns::<GrantRow>("g.")
+                "SELECT {} FROM (SELECT DISTINCT partner_id, id FROM v) AS k \
+                 JOIN grants g ON g.partner_id = k.partner_id AND g.id = k.id {LOADED_WITH}",
+                loaded_columns()
             ))
             .rows(&self.engine.read)
             .await?;
@@ -308,14 +315,6 @@ impl Store {
     /// Closes an attempt (clauses 4 and 6), in a group commit; `false` if version or attempt moved on.
     pub async fn close_attempt(&self, close: CloseAttempt) -> Result<bool> {
         Ok(self.group(Write::Close(Box::new(close))).await?.won)
-    }
-
-    /// The attempts this holder left open, for closing them after its journal was replayed.
-    pub async fn open_attempts_of(&self, holder: HolderId) -> Result<Vec<GrantRow>> {
-        Sql::select::<GrantRow>("WHERE attempt IS NOT NULL AND holder = $1 ORDER BY lease_until")
-            .bind(&holder)
-            .all(&self.engine.read)
-            .await
     }
 
     /// Declares a grant dead outside an attempt (a provider told us, or `ClaimDecision::Lost`), if its
@@ -369,7 +368,8 @@ impl Store {
         let ended = Sql::new(
             "UPDATE grants SET state = 'revoked', in_doubt = 0, rev = rev + 1, updated_at = $1 \
              WHERE partner_id = $2 AND id = $3 AND version = $4 AND state = 'revoking' \
-             AND attempt IS NULL",
+             AND NOT EXISTS (SELECT 1 FROM grant_attempts a \
+             WHERE a.partner_id = grants.partner_id AND a.grant_id = grants.id)",
         )
         .bind(&now)
         .bind(&grant.partner_id)
@@ -398,7 +398,17 @@ impl Store {
     }
 }
 
-/// A row of a grant joined with its secret, if it has one.
+/// The columns of a [`LoadedGrant`].
+pub(crate) fn loaded_columns() -> String {
+    let (row, open) = (columns::<GrantRow>("g."), columns::<AttemptRow>("a."));
+    format!("{row}, s.version, s.sealed, {open}")
+}
+
+/// What its attempt and its tokens are read from, beside `grants g`.
+pub(crate) const LOADED_WITH: &str = "LEFT JOIN grant_secrets s ON s.partner_id = g.partner_id AND s.grant_id = g.id \
+     LEFT JOIN grant_attempts a ON a.partner_id = g.partner_id AND a.grant_id = g.id";
+
+/// A row of [`loaded_columns`].
 pub(crate) fn read_loaded(row: &AnyRow) -> Result<LoadedGrant> {
     let grant = GrantRow::read(row, 0)?;
     let at = GrantRow::COLUMNS.len();
@@ -410,5 +420,11 @@ pub(crate) fn read_loaded(row: &AnyRow) -> Result<LoadedGrant> {
         version,
         sealed,
     });
-    Ok(LoadedGrant { row: grant, secret })
+    let of: Option<GrantId> = column(row, at + 3)?;
+    let open = of.map(|_| AttemptRow::read(row, at + 2)).transpose()?;
+    Ok(LoadedGrant {
+        row: grant,
+        open,
+        secret,
+    })
 }

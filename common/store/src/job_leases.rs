@@ -76,7 +76,7 @@ impl Store {
     }
 
     /// Notes the queue's epoch. Where it is another than the last one noted, the queue lost what it held, and
-    /// what waits there is to be pushed again: jobs, and grants that were marked as sent. How many; `None` if
+    /// what waits there is to be pushed again: jobs, and grants that are due. How many; `None` if
     /// the epoch is the same.
     pub async fn note_queue_epoch(&self, epoch: &str, now: Timestamp) -> Result<Option<u64>> {
         let mut tx = self.engine.begin().await?;
@@ -93,23 +93,21 @@ impl Store {
             return Ok(None);
         }
         let jobs = Sql::new(RESET_JOBS).run(&mut *tx).await?;
-        let grants = Sql::new(
-            "UPDATE grants SET wake_at = $1 WHERE wake_at > $1 AND due_at <= $1 \
-             AND attempt IS NULL AND retry_at IS NULL",
-        )
-        .bind(&now)
-        .run(&mut *tx)
-        .await?;
+        Sql::new(RESET_GRANTS).run(&mut *tx).await?;
         self.engine.commit(tx).await?;
-        Ok(Some(jobs + grants))
+        Ok(Some(jobs + self.count_due(now).await?))
     }
 
     /// The queue lost everything (the one in memory of a process that ended): every queued job is to be pushed
-    /// again.
+    /// again, and every due grant sent. How many jobs.
     pub async fn reset_dispatched(&self) -> Result<u64> {
+        Sql::new(RESET_GRANTS).run(&self.engine.write).await?;
         Sql::new(RESET_JOBS).run(&self.engine.write).await
     }
 }
+
+/// Passes over due grants begin again.
+const RESET_GRANTS: &str = "DELETE FROM due_passes";
 
 const RESET_JOBS: &str = "UPDATE jobs SET dispatched_at = NULL, wake_at = run_at \
     WHERE state = 'queued' AND wake_at IS NOT NULL AND dispatched_at IS NOT NULL";

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod api_keys;
+mod attempts;
 mod audit;
 mod auth_configs;
 pub mod bench;
@@ -53,6 +54,7 @@ mod writer;
 
 pub use accounts::{AccountFilter, AccountRow};
 pub use api_keys::{ApiKeyRow, KeyMode};
+pub use attempts::{AttemptRow, OpenGrant};
 pub use audit::AuditRow;
 pub use auth_configs::{AuthConfigChange, AuthConfigRow, NewCredentials};
 pub use bench_listing::Filled;

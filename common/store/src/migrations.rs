@@ -50,6 +50,8 @@ files!(
     "0039_listing_indexes",
     "0045_jobs_alone",
     "0050_connections_sharing",
+    "0055_grant_attempts",
+    "0056_due_passes",
 );
 
 /// Every migration, in order.

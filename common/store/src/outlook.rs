@@ -90,7 +90,7 @@ impl Connection {
             "Active".to_owned()
         };
         let next = match (grant.expires_at, grant.due_at) {
-            (Some(end), _) if !grant.view().token_lives(now) => {
+            (Some(end), _) if !grant.token_lives(now) => {
                 format!(
                     "; the access token ended at {end} and is renewed at the next call or before"
                 )

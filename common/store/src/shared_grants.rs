@@ -5,8 +5,8 @@ use latchkey_domain::states::GrantState;
 
 use crate::{
     GrantRow, LoadedGrant, Result, Store,
-    grants::read_loaded,
-    sql::{Sql, columns},
+    grants::{LOADED_WITH, loaded_columns, read_loaded},
+    sql::Sql,
 };
 
 /// Grants of one provider account that are looked at, the oldest: one of them presents the token for all others, also
@@ -18,14 +18,13 @@ impl Store {
     /// Never another partner's: tokens do not cross. Nothing where the provider did not say whose account it is.
     pub async fn grants_sharing_with(&self, row: &GrantRow) -> Result<Vec<LoadedGrant>> {
         let rows = Sql::new(format!(
-            "SELECT {}, s.version, s.sealed FROM connections mine \
+            "SELECT {} FROM connections mine \
              JOIN connections c ON c.auth_config_id = mine.auth_config_id \
              AND c.identity = mine.identity AND c.partner_id = mine.partner_id \
              JOIN grants g ON g.partner_id = c.partner_id AND g.connection_id = c.id \
-             LEFT JOIN grant_secrets s ON s.partner_id = g.partner_id AND s.grant_id = g.id \
-             WHERE mine.partner_id = $1 AND mine.id = $2 AND mine.identity <> '' \
+             {LOADED_WITH} WHERE mine.partner_id = $1 AND mine.id = $2 AND mine.identity <> '' \
              AND c.revoked_at IS NULL AND g.state = $3 AND g.refreshable = 1 ORDER BY g.id LIMIT $4",
-            columns::<GrantRow>("g.")
+            loaded_columns()
         ))
         .bind(&row.partner_id)
         .bind(&row.connection_id)

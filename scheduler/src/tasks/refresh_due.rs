@@ -1,6 +1,6 @@
-//! Sends grants that are due to the workers: the most urgent first, fair among partners, in batches. Each is
-//! marked until its batch must have run, so that the next tick does not send it again; the mark never blocks
-//! a claim, and a batch that is lost is sent again when it ends.
+//! Sends grants that are due to the workers: the most urgent first, fair among partners, in batches. The next tick goes
+//! on where this one stopped, so that none is sent twice; a pass that is as old as a batch may take begins again, for
+//! batches that were lost. None of that blocks a claim.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::{
     driver::Task,
 };
 
-/// How long a grant is marked as sent, in leases: a worker's whole attempt with its wait for a slot. A grant
+/// When a pass over due grants begins again, in leases: a worker's whole attempt with its wait for a slot. A grant
 /// whose worker died before the claim is late by this much.
-const MARKED_LEASES: f64 = 1.5;
+const AGAIN_LEASES: f64 = 1.5;
 /// Batches that may wait in the queue: enough for every worker to find one, few enough that what is more
 /// urgent a moment later does not wait behind them.
 const QUEUED_MAX: usize = 256;
-/// Batches sent in one go, so that a large backlog is marked and pushed bit by bit.
+/// Batches sent in one go, so that a large backlog is found and pushed bit by bit.
 const AT_ONCE: usize = 32;
 
 /// See the module.
@@ -59,7 +59,7 @@ impl Task for RefreshDue {
 
     async fn run(ctx: &Context) -> Result<Status, StoreError> {
         let batch = ctx.config.refresh.batch;
-        let marked_for = ctx.config.refresh.lease.mul_f64(MARKED_LEASES);
+        let again_after = ctx.config.refresh.lease.mul_f64(AGAIN_LEASES);
         let mut status = Status::default();
         let mut pacer = pacer(ctx).await?;
         while !ctx.stopper.is_draining() {
@@ -70,10 +70,9 @@ impl Task for RefreshDue {
             }
             let now = ctx.store.db_now().await?;
             let limit = u32::try_from(room * batch).unwrap_or(u32::MAX);
-            let mark = now + marked_for;
-            let due = ctx.store.take_due_grants(now, mark, limit).await?;
+            let due = ctx.store.take_due_grants(now, again_after, limit).await?;
             let is_all = due.len() < room * batch;
-            let due = within_budget(ctx, due, now, mark, &mut pacer, &mut status).await?;
+            let due = within_budget(ctx, due, now, &mut pacer, &mut status).await?;
             for part in due.chunks(batch) {
                 if !push(ctx, part).await {
                     status.queue_full = true;
@@ -107,7 +106,6 @@ async fn within_budget(
     ctx: &Context,
     due: Vec<DueGrant>,
     now: Timestamp,
-    mark: Timestamp,
     pacer: &mut Pacer,
     status: &mut Status,
 ) -> Result<Vec<DueGrant>, StoreError> {
@@ -118,12 +116,12 @@ async fn within_budget(
             Ok(()) => first.push(grant),
             Err(wait) => {
                 ctx.metrics.throttled(ThrottleScope::Provider);
-                later.push((grant.grant, now + wait));
+                later.push((grant, now + wait));
             }
         }
     }
     status.put_off += later.len() as u64;
-    ctx.store.put_off_grants(&later, mark).await?;
+    ctx.store.put_off_grants(&later).await?;
     Ok(first)
 }
 
@@ -138,7 +136,7 @@ async fn room(ctx: &Context) -> usize {
     }
 }
 
-/// Pushes one batch; `false` if the queue takes no more. Its grants' marks end by themselves.
+/// Pushes one batch; `false` if the queue takes no more. Its grants come again with the next pass.
 async fn push(ctx: &Context, due: &[DueGrant]) -> bool {
     let kind = RefreshGrants {
         grants: due

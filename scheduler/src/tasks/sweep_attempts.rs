@@ -9,7 +9,7 @@ use latchkey_domain::{
     states::GrantState,
 };
 use latchkey_runtime::{Config, Context};
-use latchkey_store::{CloseAttempt, GrantRow, StoreError};
+use latchkey_store::{CloseAttempt, OpenGrant, StoreError};
 use latchkey_telemetry::RefreshOutcome;
 use serde::Serialize;
 
@@ -53,16 +53,16 @@ impl Task for SweepAttempts {
         for _ in 0..MAX_BATCHES {
             let swept = ctx.store.sweep_overdue(now, once_in, BATCH).await?;
             status.overdue += swept.len() as u64;
-            for row in swept.iter().filter(|row| row.sweeps == 1) {
+            for OpenGrant { row, open } in swept.iter().filter(|found| found.open.sweeps == 1) {
                 status.new += 1;
                 tracing::warn!(
-                    grant = %row.id, provider = row.provider, holder = ?row.holder,
+                    grant = %row.id, provider = row.provider, holder = %open.holder,
                     "refresh in doubt: its holder is silent"
                 );
             }
-            for row in &swept {
-                if row.state == GrantState::Revoking && row.sweeps >= patience {
-                    close(ctx, row, now).await?;
+            for found in &swept {
+                if found.row.state == GrantState::Revoking && found.open.sweeps >= patience {
+                    close(ctx, found, now).await?;
                 }
             }
             if swept.len() < BATCH as usize {
@@ -77,14 +77,12 @@ impl Task for SweepAttempts {
 }
 
 /// Closes an attempt whose holder was silent for the patience.
-async fn close(ctx: &Context, row: &GrantRow, now: Timestamp) -> Result<(), StoreError> {
-    let Some(attempt) = row.attempt else {
-        return Ok(());
-    };
+async fn close(ctx: &Context, found: &OpenGrant, now: Timestamp) -> Result<(), StoreError> {
+    let OpenGrant { row, open } = found;
     let closed = CloseAttempt {
         grant: row.key(),
         version: row.version,
-        attempt,
+        attempt: open.attempt,
         closing: refresh::close(Ended::Unknown, Class::Transient, row.in_doubt),
         retry_at: None,
         failures: row.failures,

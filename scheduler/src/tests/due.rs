@@ -92,10 +92,10 @@ async fn claim(rig: &Rig, grant: GrantKey) {
     let claim = GrantClaim {
         grant,
         rev: store.load_grant(grant).await.unwrap().unwrap().row.rev,
+        replaced: None,
         attempt: AttemptId::from_u128(1),
         holder: HolderId::from_u128(1),
         lease: Duration::from_secs(40),
-        doubt: false,
         first_claim_at: T0,
     };
     assert!(store.claim_grant(claim).await.unwrap());
@@ -133,8 +133,10 @@ async fn silent_holders_are_shown_and_counted_once_a_sweep() {
     claim(&rig, grant).await;
     let sweeps = async || {
         rig.run("sweep_attempts").await;
-        let row = rig.ctx.store.load_grant(grant).await.unwrap().unwrap().row;
-        (row.sweeps, row.in_doubt, row.attempt.is_some())
+        let loaded = rig.ctx.store.load_grant(grant).await.unwrap().unwrap();
+        let (open, row) = (loaded.open, loaded.row);
+        let sweeps = open.as_ref().map_or(0, |open| open.sweeps);
+        (sweeps, row.in_doubt, open.is_some())
     };
     assert_eq!(sweeps().await, (0, false, true), "its lease holds");
     rig.pass(Duration::from_secs(40));

@@ -325,7 +325,7 @@ async fn the_provider_did_what_we_say(rig: &Rig, partner: &Partner, told: &Told)
 async fn grants_are_settled(rig: &Rig) {
     let database = rig.fleet.database();
     until("no open attempt", || async {
-        let open = database.number("SELECT COUNT(*) FROM grants WHERE attempt IS NOT NULL");
+        let open = database.number("SELECT COUNT(*) FROM grant_attempts");
         (open.await == 0).then_some(())
     })
     .await;

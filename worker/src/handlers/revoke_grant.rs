@@ -20,7 +20,9 @@ use latchkey_oauth::{
     answer::TOKEN_ANSWER_BYTES, read_revocation, retry_after, revoke_requests,
 };
 use latchkey_runtime::{Context, SealError};
-use latchkey_store::{CloseAttempt, GrantKey, GrantRow, GrantSecret, JsonMap, StoreError};
+use latchkey_store::{
+    CloseAttempt, GrantKey, GrantRow, GrantSecret, JsonMap, LoadedGrant, StoreError,
+};
 use latchkey_telemetry::{Chain, RefreshOutcome};
 use secrecy::ExposeSecret;
 
@@ -171,11 +173,7 @@ impl<'a> Revocation<'a> {
                 ));
             }
         }
-        if let Some(until) = self
-            .still_open(&loaded.row)
-            .await
-            .map_err(|e| internal(&e))?
-        {
+        if let Some(until) = self.still_open(&loaded).await.map_err(|e| internal(&e))? {
             return Err(Outcome::Snooze {
                 until,
                 reason: "a refresh of the grant is under way".into(),
@@ -199,9 +197,10 @@ impl<'a> Revocation<'a> {
 
     /// Until when an attempt to refresh the grant may still bring tokens. One whose holder stayed silent
     /// beyond the patience is closed here.
-    async fn still_open(&self, row: &GrantRow) -> Result<Option<Timestamp>, StoreError> {
+    async fn still_open(&self, loaded: &LoadedGrant) -> Result<Option<Timestamp>, StoreError> {
         let (now, timings) = (self.ctx.now(), self.ctx.config.refresh.timings());
-        let Some(open) = row.view().open else {
+        let LoadedGrant { row, open, .. } = loaded;
+        let Some(open) = open else {
             return Ok(None);
         };
         if open.lease_until > now {

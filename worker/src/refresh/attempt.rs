@@ -94,6 +94,8 @@ pub(super) struct Claimed {
     /// The row as it was read before the claim.
     pub(super) row: GrantRow,
     pub(super) attempt: AttemptId,
+    /// The attempt that was open then, of a holder that was silent for too long.
+    pub(super) replaced: Option<AttemptId>,
     pub(super) rules: RotationRules,
     /// When what comes is due again.
     pub(super) renewal: Option<Renewal>,
@@ -151,7 +153,7 @@ impl Protocol {
         let clock = &*self.ctx.clock;
         let client = self.client(&loaded.row).await.map_err(End::Blocked)?;
         // Decided again: a slot may have been long in coming.
-        let decision = self.decide(&loaded.row, &client, wish, moment.now(clock));
+        let decision = self.decide(&loaded, &client, wish, moment.now(clock));
         let (doubt, first_claim_at) = match decision.map_err(End::Blocked)? {
             ClaimDecision::Claim {
                 doubt,
@@ -172,6 +174,7 @@ impl Protocol {
             attempt: AttemptId::new(self.ctx.now(), &*self.ctx.entropy),
             rules: self.rules(&loaded.row).await,
             renewal,
+            replaced: loaded.open.map(|open| open.attempt),
             row: loaded.row,
             doubt,
             first_claim_at,
@@ -200,10 +203,10 @@ impl Protocol {
         GrantClaim {
             grant: claimed.row.key(),
             rev: claimed.row.rev,
+            replaced: claimed.replaced,
             attempt: claimed.attempt,
             holder: self.holder,
             lease: self.timings.lease,
-            doubt: claimed.doubt,
             first_claim_at: claimed.first_claim_at,
         }
     }

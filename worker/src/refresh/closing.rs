@@ -93,7 +93,7 @@ impl Protocol {
         jittered: Duration,
     ) -> CloseAttempt {
         let now = claimed.moment.now(&*self.ctx.clock);
-        let (row, view) = (&claimed.row, claimed.row.view());
+        let (row, view) = (&claimed.row, claimed.row.view(None));
         let closed = refresh::Closed {
             grant: &view,
             first_claim_at: claimed.first_claim_at,

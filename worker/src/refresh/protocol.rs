@@ -167,10 +167,10 @@ impl Protocol {
         spec.map_or(STRICTEST, |spec| spec.rotation.rules())
     }
 
-    /// May this grant be claimed at `now`, as its row was read?
+    /// May this grant be claimed at `now`, as it was read?
     pub(super) fn decide(
         &self,
-        row: &GrantRow,
+        loaded: &LoadedGrant,
         client: &OauthClient,
         wish: Wish,
         now: Timestamp,
@@ -182,7 +182,7 @@ impl Protocol {
         let spec = client.spec().map_err(Blocked::Client)?;
         let rules = spec.rotation.rules();
         Ok(may_claim(
-            &row.view(),
+            &loaded.view(),
             &rules,
             &self.timings,
             now,
@@ -271,7 +271,7 @@ impl Protocol {
         Ok(())
     }
 
-    /// Sets when the scheduler looks at a grant again. Without it the mark it made ends by itself.
+    /// Sets when the scheduler looks at a grant again. Without it, its next pass does.
     pub(super) async fn look_again(&self, grant: GrantKey, rev: i64, at: Timestamp) {
         if let Err(error) = self.ctx.store.postpone_grant(grant, rev, at).await {
             tracing::debug!(%grant.id, error = %Chain(&error), "grant not postponed");

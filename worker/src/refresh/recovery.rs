@@ -6,7 +6,7 @@ use latchkey_domain::{
     HolderId,
     refresh::{Class, Ended},
 };
-use latchkey_store::{GrantRow, Landed, StoreError};
+use latchkey_store::{Landed, OpenGrant, StoreError};
 use latchkey_telemetry::{Chain, RefreshOutcome};
 
 use super::{
@@ -113,22 +113,20 @@ impl Protocol {
     async fn close_attempts_of(&self, holder: HolderId) -> Result<Option<u32>, StoreError> {
         let open = self.ctx.store.open_attempts_of(holder).await?;
         let moment = Moment::read(&self.ctx).await?;
-        let closings = open.into_iter().map(|row| self.close_dead(row, moment));
+        let closings = open.into_iter().map(|open| self.close_dead(open, moment));
         let ends = futures::future::join_all(closings).await;
         let all = !ends.iter().any(|end| matches!(end, End::Crashed));
         Ok(all.then(|| u32::try_from(ends.len()).unwrap_or(u32::MAX)))
     }
 
-    async fn close_dead(&self, row: GrantRow, moment: Moment) -> End {
-        let Some(attempt) = row.attempt else {
-            return End::Moved;
-        };
+    async fn close_dead(&self, OpenGrant { row, open }: OpenGrant, moment: Moment) -> End {
         let claimed = Claimed {
-            attempt,
+            attempt: open.attempt,
+            replaced: open.replaced,
             rules: self.rules(&row).await,
             renewal: None,
             doubt: row.in_doubt,
-            first_claim_at: row.first_claim_at.unwrap_or(row.updated_at),
+            first_claim_at: open.first_claim_at,
             begun: None,
             moment,
             row,

@@ -246,7 +246,7 @@ impl Refresher {
             }
             let moment = Moment::read(ctx).await.map_err(NotFresh::Store)?;
             let now = moment.now(&*ctx.clock);
-            if refused != Some(row.version) && row.view().token_lives(now) {
+            if refused != Some(row.version) && row.token_lives(now) {
                 let token = protocol.tokens(&loaded).await.map_err(NotFresh::from)?;
                 let monotonic = ctx.clock.monotonic();
                 protocol.warm.put(grant, token.clone(), monotonic);
@@ -268,7 +268,7 @@ impl Refresher {
                 need: Need::TokenDead,
                 probe: false,
             };
-            match protocol.decide(row, &client, wish, now)? {
+            match protocol.decide(&loaded, &client, wish, now)? {
                 ClaimDecision::Claim { .. } => {}
                 ClaimDecision::Busy(until) => {
                     let jitter = JITTER.mul_f64(entropy::fraction(&*ctx.entropy));
@@ -314,7 +314,7 @@ impl Refresher {
                 if protocol.takes_probe(&client, now).await {
                     wish = Wish::PROBE;
                 }
-                protocol.decide(row, &client, wish, now)
+                protocol.decide(&loaded, &client, wish, now)
             }
             Err(blocked) => Err(blocked),
         };

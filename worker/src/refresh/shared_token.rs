@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use latchkey_domain::{AttemptId, GrantId, Timestamp, entropy, refresh::ClaimDecision};
 use latchkey_oauth::{OauthSpec, identity_in_tokens, spec::SingleFlightKey};
-use latchkey_store::{GrantRow, JsonMap, Landed, LoadedGrant};
+use latchkey_store::{JsonMap, Landed, LoadedGrant};
 use latchkey_telemetry::RefreshOutcome;
 
 use super::{
@@ -62,12 +62,13 @@ struct Seen {
     in_doubt: bool,
 }
 
-impl From<&GrantRow> for Seen {
-    fn from(row: &GrantRow) -> Self {
+impl From<&LoadedGrant> for Seen {
+    fn from(loaded: &LoadedGrant) -> Self {
+        let row = &loaded.row;
         Self {
             id: row.id,
             issued_at: row.issued_at,
-            is_open: row.attempt.is_some(),
+            is_open: loaded.open.is_some(),
             in_doubt: row.in_doubt,
         }
     }
@@ -128,10 +129,7 @@ impl Protocol {
                 Ok(members) => members,
                 Err(end) => return end,
             };
-            let seen: Vec<_> = members
-                .iter()
-                .map(|one| Seen::from(&one.loaded.row))
-                .collect();
+            let seen: Vec<_> = members.iter().map(|one| Seen::from(&one.loaded)).collect();
             let turn = turn(mine, &seen);
             // As it is by now.
             if let Some(own) = members.iter().find(|member| member.loaded.row.id == mine) {
@@ -226,6 +224,8 @@ impl Protocol {
         let spec = client.as_ref().and_then(|client| client.spec().ok());
         let claimed = Claimed {
             attempt: AttemptId::new(self.ctx.now(), &*self.ctx.entropy),
+            // What is under way is not taken over.
+            replaced: None,
             rules: self.rules(&row).await,
             renewal: spec.map(|spec| spec.refresh.renewal()),
             doubt: row.in_doubt,

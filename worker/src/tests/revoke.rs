@@ -231,10 +231,10 @@ async fn an_open_attempt_is_waited_for() {
     let claim = GrantClaim {
         grant: bench.key(&connection),
         rev: grant.rev,
+        replaced: None,
         attempt: AttemptId::from_u128(3),
         holder: HolderId::from_u128(4),
         lease: Duration::from_secs(40),
-        doubt: false,
         first_claim_at: ctx.now(),
     };
     assert!(ctx.store.claim_grant(claim).await.unwrap());

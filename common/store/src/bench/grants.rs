@@ -59,7 +59,7 @@ const AWAY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long the steps of one round took.
 #[derive(Clone, Copy, Debug)]
 pub struct Round {
-    /// Finding and marking the due grants: the scheduler's step.
+    /// Finding the due grants: the scheduler's step.
     pub dispatch: Duration,
     /// Reading them with their tokens: a worker's first step.
     pub load: Duration,
@@ -67,7 +67,7 @@ pub struct Round {
     pub claim: Duration,
 }
 
-/// Makes `due` grants due, finds, marks, reads and claims them; so many times. What a round claimed is given back
+/// Makes `due` grants due, finds, reads and claims them; so many times. What a round claimed is given back
 /// after it.
 ///
 /// # Errors
@@ -87,7 +87,7 @@ pub async fn dispatch_and_claim(
         make_due(store, &ids, due, round, now).await?;
         let begun = clock.monotonic();
         let taken = store
-            .take_due_grants(now, now + Duration::from_secs(3600), due)
+            .take_due_grants(now, Duration::from_secs(3600), due)
             .await?;
         let dispatched = clock.monotonic();
         let keys: Vec<GrantKey> = taken.iter().map(|due| due.grant).collect();
@@ -97,10 +97,10 @@ pub async fn dispatch_and_claim(
             store.claim_grant(GrantClaim {
                 grant: grant.row.key(),
                 rev: grant.row.rev,
+                replaced: None,
                 attempt: AttemptId::new(now, entropy),
                 holder,
                 lease: Duration::from_secs(3600),
-                doubt: false,
                 first_claim_at: now,
             })
         });
@@ -132,14 +132,16 @@ async fn give_back(store: &Store, grants: &[GrantKey], until: Timestamp) -> Resu
             sql.add(&until);
         })
         .push(
-            "UPDATE grants SET attempt = NULL, holder = NULL, lease_until = NULL, first_claim_at = NULL, \
-             wake_at = v.until, due_at = v.until FROM v \
+            "UPDATE grants SET wake_at = v.until, due_at = v.until FROM v \
              WHERE grants.partner_id = v.partner_id AND grants.id = v.id",
         )
         .run(&store.engine.write)
         .await?;
     }
-    Ok(())
+    Sql::new("DELETE FROM grant_attempts")
+        .run(&store.engine.write)
+        .await
+        .map(drop)
 }
 
 /// The ids of all grants, in their order.

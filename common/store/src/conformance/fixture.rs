@@ -12,8 +12,9 @@ use latchkey_domain::{
 use sqlx::{Connection as _, Executor as _};
 
 use crate::{
-    AccountRow, AuthConfigRow, CallRow, Confirmation, Connection, ConnectionRow, GrantClaim,
-    GrantRow, JobRow, JsonMap, Listing, NewConnection, PartnerRow, SessionRow, Store, StoreConfig,
+    AccountRow, AttemptRow, AuthConfigRow, CallRow, Confirmation, Connection, ConnectionRow,
+    GrantClaim, GrantRow, JobRow, JsonMap, Listing, NewConnection, PartnerRow, SessionRow, Store,
+    StoreConfig,
     postgres_server::{PrivateDatabase, SERVER},
 };
 
@@ -252,10 +253,10 @@ impl Fixture {
         GrantClaim {
             grant: grant.key(),
             rev: grant.rev,
+            replaced: None,
             attempt: self.id(AttemptId::new),
             holder: self.id(HolderId::new),
             lease: secs(40),
-            doubt: grant.in_doubt,
             first_claim_at: self.now(),
         }
     }
@@ -268,6 +269,12 @@ impl Fixture {
             .unwrap()
             .unwrap()
             .row
+    }
+
+    /// The attempt that is under way at a grant.
+    pub(crate) async fn open(&self, grant: &GrantRow) -> Option<AttemptRow> {
+        let loaded = self.store.load_grant(grant.key()).await.unwrap().unwrap();
+        loaded.open
     }
 
     /// A queued job that is not stored yet.

@@ -33,7 +33,7 @@ pub(super) fn closing(t: &Fixture, claim: &GrantClaim, ended: Ended, class: Clas
         grant: claim.grant,
         version: 1,
         attempt: claim.attempt,
-        closing: close(ended, class, claim.doubt),
+        closing: close(ended, class, false),
         retry_at: Some(t.now() + secs(2)),
         failures: 1,
         last_failure: Some("timeout".into()),
@@ -60,11 +60,12 @@ async fn of_claims_made_at_once_one_wins(t: &Fixture) {
     assert_eq!(won.iter().filter(|won| **won).count(), 1);
     let winner = attempts[won.iter().position(|won| *won).unwrap()];
     let taken = t.grant(&row).await;
-    assert_eq!((taken.attempt, taken.rev), (Some(winner), row.rev + 1));
-    let open = taken.view().open.unwrap();
+    assert_eq!(taken, row, "a claim leaves the grant's row as it is");
+    let open = t.open(&row).await.unwrap();
+    assert_eq!((open.attempt, open.replaced), (winner, None));
     // The deadline is the lease from database time.
     assert!(open.lease_until >= t.now() + secs(40) && open.lease_until < t.now() + secs(100));
-    assert_eq!(taken.first_claim_at, Some(t.now()));
+    assert_eq!(open.first_claim_at, t.now());
     // Whoever read the row before it changed does not win either.
     assert!(!t.store.claim_grant(t.claim(&row)).await.unwrap());
 }
@@ -93,8 +94,8 @@ async fn two_processes_never_share_a_grant(t: &Fixture) {
     }
     assert_eq!(winners.len(), 40);
     for (grant, attempt) in winners {
-        let row = t.store.load_grant(grant).await.unwrap().unwrap().row;
-        assert_eq!(row.attempt, Some(attempt));
+        let open = t.store.load_grant(grant).await.unwrap().unwrap().open;
+        assert_eq!(open.unwrap().attempt, attempt);
     }
     stores[1].close().await;
 }
@@ -170,10 +171,8 @@ async fn a_landing_ends_whatever_attempt_is_open(t: &Fixture) {
         }
     );
     let now = t.grant(&row).await;
-    assert_eq!(
-        (now.attempt, now.in_doubt, now.first_claim_at),
-        (None, false, None)
-    );
+    assert_eq!(t.open(&row).await, None);
+    assert_eq!((now.in_doubt, now.first_claim_at), (false, None));
     // The second attempt's end is of a generation that is past.
     let late = closing(t, &second, Ended::Refused, Class::Permanent);
     assert!(!t.store.close_attempt(late).await.unwrap());
@@ -197,7 +196,7 @@ async fn closing_matches_version_and_attempt(t: &Fixture) {
     assert!(t.store.close_attempt(good.clone()).await.unwrap());
     assert!(!t.store.close_attempt(good).await.unwrap());
     let closed = t.grant(&row).await;
-    assert_eq!((closed.attempt, closed.in_doubt), (None, true));
+    assert!(t.open(&row).await.is_none() && closed.in_doubt);
     assert_eq!(
         (closed.closed_at, closed.first_claim_at),
         (Some(t.now()), Some(t.now()))
@@ -216,7 +215,9 @@ async fn closing_matches_version_and_attempt(t: &Fixture) {
     t.clock.advance(secs(100));
     let second = t.claim(&closed);
     assert!(t.store.claim_grant(second.clone()).await.unwrap());
-    let unsent = closing(t, &second, Ended::NotSent, Class::RateLimited(t.now()));
+    let limited = Class::RateLimited(t.now());
+    let mut unsent = closing(t, &second, Ended::NotSent, limited);
+    unsent.closing = close(Ended::NotSent, limited, true);
     assert!(t.store.close_attempt(unsent).await.unwrap());
     let closed = t.grant(&row).await;
     assert_eq!(
@@ -227,7 +228,8 @@ async fn closing_matches_version_and_attempt(t: &Fixture) {
     // A refusal ends doubt and grant.
     let third = t.claim(&closed);
     assert!(t.store.claim_grant(third.clone()).await.unwrap());
-    let refused = closing(t, &third, Ended::Refused, Class::Permanent);
+    let mut refused = closing(t, &third, Ended::Refused, Class::Permanent);
+    refused.closing = close(Ended::Refused, Class::Permanent, true);
     assert!(t.store.close_attempt(refused).await.unwrap());
     let dead = t.grant(&row).await;
     assert_eq!(
@@ -241,20 +243,20 @@ async fn closing_matches_version_and_attempt(t: &Fixture) {
 async fn sweeps_show_doubt_and_count(t: &Fixture) {
     let (row, claim) = start(t).await;
     assert!(t.store.claim_grant(claim.clone()).await.unwrap());
-    let end = t.grant(&row).await.lease_until.unwrap();
+    let end = t.open(&row).await.unwrap().lease_until;
     let sweep = |at| t.store.sweep_overdue(at, secs(15), 10);
     assert!(sweep(end.minus(secs(1))).await.unwrap().is_empty());
     let swept = sweep(end).await.unwrap();
     assert_eq!(
-        (swept.len(), swept[0].sweeps, swept[0].in_doubt),
+        (swept.len(), swept[0].open.sweeps, swept[0].row.in_doubt),
         (1, 1, true)
     );
     // Once per interval, however many processes sweep.
     assert!(sweep(end + secs(14)).await.unwrap().is_empty());
-    assert_eq!(sweep(end + secs(15)).await.unwrap()[0].sweeps, 2);
+    assert_eq!(sweep(end + secs(15)).await.unwrap()[0].open.sweeps, 2);
     let open = t.store.open_attempts_of(claim.holder).await.unwrap();
     assert_eq!(open.len(), 1);
-    assert_eq!(open[0].view().open.unwrap().sweeps, 2);
+    assert_eq!((open[0].open.sweeps, open[0].row.in_doubt), (2, true));
     // The holder comes back and closes.
     let close = closing(t, &claim, Ended::Unknown, Class::Transient);
     assert!(t.store.close_attempt(close).await.unwrap());
@@ -266,7 +268,80 @@ async fn sweeps_show_doubt_and_count(t: &Fixture) {
             .unwrap()
             .is_empty()
     );
-    assert_eq!(t.grant(&row).await.sweeps, 0);
+    assert_eq!(t.open(&row).await, None);
+}
+
+/// Whoever takes the place of a silent holder names its attempt: of several one wins, and the one that is replaced can
+/// end nothing any more.
+async fn a_silent_holders_place_is_taken_once(t: &Fixture) {
+    let (row, silent) = start(t).await;
+    assert!(t.store.claim_grant(silent.clone()).await.unwrap());
+    let end = t.open(&row).await.unwrap().lease_until;
+    t.store.sweep_overdue(end, secs(15), 10).await.unwrap();
+    let swept = t.grant(&row).await;
+    assert_eq!((swept.rev, swept.in_doubt), (row.rev + 1, true));
+    // Without its name, or as the row was before the sweep, nobody does.
+    assert!(!t.store.claim_grant(t.claim(&swept)).await.unwrap());
+    let named = |row: &GrantRow| GrantClaim {
+        replaced: Some(silent.attempt),
+        ..t.claim(row)
+    };
+    assert!(!t.store.claim_grant(named(&row)).await.unwrap());
+    let claims: Vec<_> = (0..8).map(|_| named(&swept)).collect();
+    let attempts: Vec<_> = claims.iter().map(|claim| claim.attempt).collect();
+    let won = futures::future::join_all(claims.into_iter().map(|c| t.store.claim_grant(c))).await;
+    let won: Vec<bool> = won.into_iter().map(Result::unwrap).collect();
+    assert_eq!(won.iter().filter(|won| **won).count(), 1);
+    let open = t.open(&row).await.unwrap();
+    let winner = attempts[won.iter().position(|won| *won).unwrap()];
+    assert_eq!(
+        (open.attempt, open.replaced, open.sweeps, open.swept_at),
+        (winner, Some(silent.attempt), 0, None)
+    );
+    let late = closing(t, &silent, Ended::Refused, Class::Permanent);
+    assert!(!t.store.close_attempt(late).await.unwrap());
+    assert_eq!(t.open(&row).await.unwrap().attempt, winner);
+    // Its late answer lands all the same, by version alone.
+    let landed = t.store.land_grant(landing(t, &silent, 1)).await.unwrap();
+    assert!(matches!(landed, Landed::Stored { version: 2, .. }));
+    assert_eq!(t.open(&row).await, None);
+}
+
+/// Claims, landings, closings and sweeps of one grant at once, from two processes, in many rounds: an attempt is never
+/// open on a grant that moved on, and of those who claim one generation in one state only one wins.
+async fn ends_and_claims_that_meet_leave_one_truth(t: &Fixture) {
+    let clock = std::sync::Arc::clone(&t.clock) as std::sync::Arc<dyn latchkey_domain::Clock>;
+    let other = Store::open(StoreConfig::new(t.url.clone(), clock))
+        .await
+        .unwrap();
+    let (row, _) = start(t).await;
+    for round in 0..40_u64 {
+        let read = t.grant(&row).await;
+        let first = t.claim(&read);
+        assert!(t.store.claim_grant(first.clone()).await.unwrap(), "{round}");
+        let end = t.open(&row).await.unwrap().lease_until;
+        let land = landing(t, &first, read.version);
+        let mut close = closing(t, &first, Ended::Refused, Class::Transient);
+        close.version = read.version;
+        // Each of them may come first.
+        let (landed, closed, swept, second) = futures::join!(
+            other.land_grant(land),
+            t.store.close_attempt(close),
+            other.sweep_overdue(end, secs(15), 10),
+            t.store.claim_grant(t.claim(&read)),
+        );
+        assert!(matches!(landed.unwrap(), Landed::Stored { .. }), "{round}");
+        let (_, _) = (closed.unwrap(), swept.unwrap());
+        assert!(!second.unwrap(), "claimed as it was read before: {round}");
+        let now = t.grant(&row).await;
+        assert_eq!(
+            (now.version, now.in_doubt),
+            (read.version + 1, false),
+            "{round}"
+        );
+        assert_eq!(t.open(&row).await, None, "{round}");
+    }
+    other.close().await;
 }
 
 async fn due_grants_come_most_urgent_first_and_fair(t: &Fixture) {
@@ -286,7 +361,7 @@ async fn due_grants_come_most_urgent_first_and_fair(t: &Fixture) {
         Some(start + secs(100))
     );
     assert_eq!(t.store.count_due(start + secs(104)).await.unwrap(), 5);
-    let take = |at, limit| t.store.take_due_grants(at, at + secs(30), limit);
+    let take = |at, limit| t.store.take_due_grants(at, secs(30), limit);
     assert!(take(start + secs(99), 10).await.unwrap().is_empty());
 
     let at = start + secs(200);
@@ -298,11 +373,10 @@ async fn due_grants_come_most_urgent_first_and_fair(t: &Fixture) {
         (due[0].due_at, due[1].due_at),
         (start + secs(100), start + secs(101))
     );
-    // The mark keeps them from being sent twice, and blocks no claim.
+    // The pass keeps them from being sent twice, and blocks no claim.
     let rest = take(at, 100).await.unwrap();
     assert_eq!(rest.len(), 8);
     assert!(take(at, 100).await.unwrap().is_empty());
-    assert_eq!(t.store.earliest_due().await.unwrap(), Some(at + secs(30)));
     let row = t
         .store
         .load_grant(rest[0].grant)
@@ -310,9 +384,29 @@ async fn due_grants_come_most_urgent_first_and_fair(t: &Fixture) {
         .unwrap()
         .unwrap()
         .row;
-    assert!(t.store.claim_grant(t.claim(&row)).await.unwrap());
-    // Once the mark is over, what is still due comes again.
+    let claim = GrantClaim {
+        lease: secs(1000),
+        ..t.claim(&row)
+    };
+    assert!(t.store.claim_grant(claim).await.unwrap());
+    // What becomes due meanwhile lies ahead.
+    let account = t.account(small, "late").await;
+    let mut new = t.new_connection(&account, t.id(latchkey_domain::AuthConfigId::new), "x");
+    new.due_at = Some(at + secs(1));
+    t.store.store_connection(&new).await.unwrap();
+    assert_eq!(take(at + secs(1), 100).await.unwrap().len(), 1);
+    // When the pass is old, what is still due comes again, but for what is under way.
     assert_eq!(take(at + secs(30), 100).await.unwrap().len(), 12);
+    assert!(take(at + secs(30), 100).await.unwrap().is_empty());
+    // A lost queue begins it again at once.
+    assert!(
+        t.store
+            .note_queue_epoch("b", at + secs(31))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(take(at + secs(31), 100).await.unwrap().len(), 12);
 
     // A decision of `Later` moves the next look, if the row is as it was read.
     let row = t
@@ -335,7 +429,27 @@ async fn due_grants_come_most_urgent_first_and_fair(t: &Fixture) {
             .await
             .unwrap()
     );
-    assert_eq!(take(at + secs(60), 100).await.unwrap().len(), 11);
+    assert_eq!(take(at + secs(62), 100).await.unwrap().len(), 11);
+}
+
+/// Those over a budget get times of their own, as far as nobody else gave them some since.
+async fn what_is_over_a_budget_is_put_off(t: &Fixture) {
+    let partner = t.partner().await;
+    for n in 0..2 {
+        t.connect(partner, &format!("u{n}")).await;
+    }
+    let at = t.now() + secs(4000);
+    let over = t.store.take_due_grants(at, secs(30), 100).await.unwrap();
+    let (moved, kept) = (over[0].clone(), over[1].clone());
+    let key = kept.grant;
+    let wake = async |key| t.store.load_grant(key).await.unwrap().unwrap().row.wake_at;
+    let row = t.store.load_grant(key).await.unwrap().unwrap().row;
+    let (soon, late) = (at + secs(100), at + secs(900));
+    assert!(t.store.postpone_grant(key, row.rev, late).await.unwrap());
+    let later = [(moved.clone(), soon), (kept, soon)];
+    t.store.put_off_grants(&later).await.unwrap();
+    assert_eq!(wake(moved.grant).await, Some(soon));
+    assert_eq!(wake(key).await, Some(late));
 }
 
 async fn a_repaired_auth_config_wakes_its_grants(t: &Fixture) {
@@ -371,7 +485,10 @@ mod every_engine {
         a_landing_ends_whatever_attempt_is_open,
         closing_matches_version_and_attempt,
         sweeps_show_doubt_and_count,
+        a_silent_holders_place_is_taken_once,
+        ends_and_claims_that_meet_leave_one_truth,
         due_grants_come_most_urgent_first_and_fair,
+        what_is_over_a_budget_is_put_off,
         a_repaired_auth_config_wakes_its_grants,
     );
 }

@@ -102,7 +102,7 @@ async fn kinds_mix_in_a_group(t: &Fixture) {
             revoking: false
         }
     );
-    assert_eq!(t.grant(&made.grant).await.attempt, None);
+    assert_eq!(t.open(&made.grant).await, None);
 }
 
 /// The next COMMIT takes place and its answer is lost.

@@ -7,13 +7,15 @@ use sqlx::AnyConnection;
 
 use super::Answer;
 use crate::{
-    CloseAttempt, GrantClaim, GrantKey, GrantRow, Landing, RefreshRow, Result,
+    AttemptRow, CloseAttempt, GrantClaim, GrantKey, GrantRow, Landing, RefreshRow, Result,
     engine::{Engine, Marks},
     refresh_history as history,
     sql::{Sql, column, with_values},
 };
 
-/// Takes grants whose rows are as they were read. Whoever finds its own attempt in the row has it.
+/// Takes grants whose rows are as they were read, and whose attempt is the one that was seen or none. Whoever finds its
+/// own attempt there has the grant. The grant's row is held meanwhile, so that a landing or a closing under way is
+/// waited for and seen.
 pub(super) async fn claim_all(
     marks: Marks,
     tx: &mut AnyConnection,
@@ -25,31 +27,36 @@ pub(super) async fn claim_all(
         "id",
         "rev",
         "attempt",
+        "replaced",
         "holder",
         "lease",
         "claimed_at",
-        "doubt",
         "first_claim_at",
     ];
     // Leases count by database time, as it is when they are written.
     let now_there = Engine::db_now_in(marks, "v.claimed_at");
+    let hold = Engine::hold(marks);
     let rows = with_values(marks, &COLUMNS, claims, |sql, claim| {
         sql.add(&claim.grant.partner_id);
         sql.add(&claim.grant.id);
         sql.add(&claim.rev);
         sql.add(&claim.attempt);
+        sql.add(&claim.replaced);
         sql.add(&claim.holder);
         sql.add(&claim.lease);
         sql.add(&now);
-        sql.add(&claim.doubt);
         sql.add(&claim.first_claim_at);
     })
     .push(&format!(
-        "UPDATE grants SET attempt = v.attempt, holder = v.holder, lease_until = {now_there} + v.lease, \
-         sweeps = 0, swept_at = NULL, in_doubt = v.doubt, first_claim_at = v.first_claim_at, \
-         rev = grants.rev + 1 FROM v \
-         WHERE grants.partner_id = v.partner_id AND grants.id = v.id AND grants.rev = v.rev \
-         AND grants.state || '' = 'active' RETURNING grants.attempt",
+        "INSERT INTO grant_attempts \
+         (partner_id, grant_id, attempt, replaced, holder, lease_until, sweeps, first_claim_at) \
+         SELECT v.partner_id, v.id, v.attempt, v.replaced, v.holder, {now_there} + v.lease, 0, v.first_claim_at \
+         FROM v JOIN grants g ON g.partner_id = v.partner_id AND g.id = v.id \
+         WHERE g.rev = v.rev AND g.state || '' = 'active'{hold} \
+         ON CONFLICT (partner_id, grant_id) DO UPDATE SET attempt = excluded.attempt, \
+         replaced = excluded.replaced, holder = excluded.holder, lease_until = excluded.lease_until, \
+         sweeps = 0, swept_at = NULL, first_claim_at = excluded.first_claim_at \
+         WHERE grant_attempts.attempt = excluded.replaced RETURNING attempt",
     ))
     .rows(tx)
     .await?;
@@ -95,8 +102,7 @@ pub(super) async fn land_all(
     .push(
         "UPDATE grants SET version = grants.version + 1, rev = grants.rev + 1, \
          state = CASE WHEN grants.state = 'revoking' THEN 'revoking' ELSE 'active' END, \
-         reason = NULL, attempt = NULL, holder = NULL, lease_until = NULL, sweeps = 0, \
-         swept_at = NULL, last_attempt = v.attempt, in_doubt = 0, closed_at = NULL, \
+         reason = NULL, last_attempt = v.attempt, in_doubt = 0, closed_at = NULL, \
          first_claim_at = NULL, retry_at = NULL, failures = 0, last_failure = NULL, \
          refreshable = v.refreshable, issued_at = v.issued_at, expires_at = v.expires_at, \
          dies_at = v.dies_at, refused_at = NULL, \
@@ -118,6 +124,11 @@ pub(super) async fn land_all(
         .filter(|landing| states.contains_key(&landing.grant.id))
         .copied()
         .collect();
+    let of = landed
+        .iter()
+        .map(|landing| landing.grant)
+        .collect::<Vec<_>>();
+    end_attempts(marks, tx, &of).await?;
     keep_secrets(marks, tx, &landed).await?;
     history::add_all(
         marks,
@@ -139,6 +150,24 @@ fn answer(state: Option<GrantState>) -> Answer {
     }
 }
 
+/// Takes away the attempts of grants whose rows this transaction changed.
+async fn end_attempts(marks: Marks, tx: &mut AnyConnection, of: &[GrantKey]) -> Result<()> {
+    if of.is_empty() {
+        return Ok(());
+    }
+    let of: Vec<&GrantKey> = of.iter().collect();
+    with_values(marks, &["partner_id", "id"], &of, |sql, grant| {
+        sql.add(&grant.partner_id);
+        sql.add(&grant.id);
+    })
+    .push(
+        "DELETE FROM grant_attempts WHERE (partner_id, grant_id) IN (SELECT partner_id, id FROM v)",
+    )
+    .run(tx)
+    .await
+    .map(drop)
+}
+
 async fn keep_secrets(marks: Marks, tx: &mut AnyConnection, landed: &[&Landing]) -> Result<()> {
     const COLUMNS: [&str; 4] = ["partner_id", "id", "version", "sealed"];
     if landed.is_empty() {
@@ -155,6 +184,25 @@ async fn keep_secrets(marks: Marks, tx: &mut AnyConnection, landed: &[&Landing])
          WHERE grant_secrets.partner_id = v.partner_id AND grant_secrets.grant_id = v.id",
     )
     .run(tx)
+    .await
+    .map(drop)
+}
+
+/// Waits for whoever changes these grants, and keeps them: what is read of their attempts afterwards stays so.
+async fn hold_all(marks: Marks, tx: &mut AnyConnection, of: &[GrantKey]) -> Result<()> {
+    let hold = Engine::hold(marks);
+    if hold.is_empty() {
+        return Ok(());
+    }
+    let of: Vec<&GrantKey> = of.iter().collect();
+    with_values(marks, &["partner_id", "id"], &of, |sql, grant| {
+        sql.add(&grant.partner_id);
+        sql.add(&grant.id);
+    })
+    .push(&format!(
+        "SELECT g.id FROM v JOIN grants g ON g.partner_id = v.partner_id AND g.id = v.id{hold}"
+    ))
+    .rows(tx)
     .await
     .map(drop)
 }
@@ -179,6 +227,8 @@ pub(super) async fn close_all(
         "due_at",
         "ended_at",
     ];
+    let of: Vec<GrantKey> = closes.iter().map(|close| close.grant).collect();
+    hold_all(marks, tx, &of).await?;
     let rows = with_values(marks, &COLUMNS, closes, |sql, close| {
         sql.add(&close.grant.partner_id);
         sql.add(&close.grant.id);
@@ -194,21 +244,22 @@ pub(super) async fn close_all(
         sql.add(&close.now);
     })
     .push(
-        "UPDATE grants SET rev = grants.rev + 1, attempt = NULL, holder = NULL, \
-         lease_until = NULL, sweeps = 0, swept_at = NULL, last_attempt = v.attempt, \
+        "UPDATE grants SET rev = grants.rev + 1, last_attempt = v.attempt, \
          in_doubt = v.in_doubt, \
          closed_at = CASE WHEN v.closed_in_doubt = 1 THEN v.ended_at \
                           WHEN v.in_doubt = 1 THEN grants.closed_at END, \
-         first_claim_at = CASE WHEN v.in_doubt = 1 THEN grants.first_claim_at END, \
+         first_claim_at = CASE WHEN v.in_doubt = 1 THEN a.first_claim_at END, \
          state = CASE WHEN grants.state = 'active' AND v.dead IS NOT NULL THEN 'needs_reauth' \
                       ELSE grants.state END, \
          reason = CASE WHEN grants.state = 'active' THEN v.dead ELSE grants.reason END, \
          retry_at = v.retry_at, failures = v.failures, last_failure = v.last_failure, \
          due_at = CASE WHEN grants.state = 'active' AND v.dead IS NULL THEN v.due_at END, \
          wake_at = CASE WHEN grants.state = 'active' AND v.dead IS NULL THEN v.due_at END, \
-         updated_at = v.ended_at FROM v \
+         updated_at = v.ended_at FROM v, grant_attempts a \
          WHERE grants.partner_id = v.partner_id AND grants.id = v.id \
-         AND grants.version = v.version AND grants.attempt || '' = v.attempt RETURNING grants.last_attempt",
+         AND grants.version = v.version \
+         AND a.partner_id = v.partner_id AND a.grant_id = v.id AND a.attempt = v.attempt \
+         RETURNING grants.last_attempt",
     )
     .rows(&mut *tx)
     .await?;
@@ -218,6 +269,8 @@ pub(super) async fn close_all(
         .collect::<Result<_>>()?;
     let is_mine = |close: &CloseAttempt| closed.contains(&close.attempt.to_string());
     let ended = closes.iter().filter(|close| is_mine(close));
+    let of: Vec<GrantKey> = ended.clone().map(|close| close.grant).collect();
+    end_attempts(marks, tx, &of).await?;
     history::add_all(marks, tx, ended.map(|close| RefreshRow::closed(close))).await?;
     Ok(closes
         .iter()
@@ -233,11 +286,15 @@ async fn read(tx: &mut AnyConnection, grant: GrantKey) -> Result<Option<GrantRow
         .await
 }
 
-/// Whether the row carries this attempt.
+/// Whether the attempt under way is this one.
 pub(super) async fn was_claimed(tx: &mut AnyConnection, claim: &GrantClaim) -> Result<Answer> {
-    let row = read(tx, claim.grant).await?;
+    let open = Sql::select::<AttemptRow>("WHERE partner_id = $1 AND grant_id = $2")
+        .bind(&claim.grant.partner_id)
+        .bind(&claim.grant.id)
+        .one::<AttemptRow, _>(tx)
+        .await?;
     Ok(Answer::won(
-        row.is_some_and(|row| row.attempt == Some(claim.attempt)),
+        open.is_some_and(|open| open.attempt == claim.attempt),
     ))
 }
 

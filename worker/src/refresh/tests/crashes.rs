@@ -113,15 +113,12 @@ async fn the_crash_matrix() {
             let rig = Rig::new(kind).await;
             let (doomed, grant) = (rig.process().await, rig.expired().await);
             run_until(&doomed, grant, point).await.unwrap();
-            assert_eq!(
-                rig.row(grant).await.attempt.is_none(),
-                point == Point::AfterCommit
-            );
+            assert_eq!(!rig.is_open(grant).await, point == Point::AfterCommit);
             drop(doomed);
             let next = rig.process().await;
             let row = rig.row(grant).await;
             assert!(
-                row.attempt.is_none(),
+                !rig.is_open(grant).await,
                 "{kind:?} {point:?}: closed by who holds its journal"
             );
             let kept = matches!(point, Point::BeforeCommit | Point::AfterCommit);
@@ -166,7 +163,7 @@ async fn a_running_process_adopts_what_died_beside_it() {
         .unwrap();
     // Its process lives: nobody takes its journal, and nobody presents.
     alive.protocol.adopt_dead().await.unwrap();
-    assert!(rig.row(grant).await.attempt.is_some());
+    assert!(rig.is_open(grant).await);
     drop(doomed);
     alive.protocol.adopt_dead().await.unwrap();
     assert_eq!(rig.row(grant).await.version, 2);
@@ -199,8 +196,8 @@ async fn a_silent_holder_is_awaited_for_the_patience_and_its_late_answer_changes
             .sweep_overdue(rig.ctx.now(), sweep / 2, 10)
             .await
             .unwrap();
-        assert_eq!((swept.len(), swept[0].sweeps), (1, round));
-        assert!(swept[0].in_doubt, "shown at the first sweep");
+        assert_eq!((swept.len(), swept[0].open.sweeps), (1, round));
+        assert!(swept[0].row.in_doubt, "shown at the first sweep");
         rig.clock.advance(sweep);
     }
     assert_eq!(rig.count(Counter::TokenRequests), 0);
@@ -336,7 +333,7 @@ async fn a_claim_that_got_old_is_not_sent() {
     let end = claim(&process, grant).await.err();
     assert!(matches!(end, Some(End::Moved)), "{end:?}");
     let row = rig.row(grant).await;
-    assert!(row.attempt.is_none() && row.last_attempt.is_some());
+    assert!(!rig.is_open(grant).await && row.last_attempt.is_some());
     assert!(!row.in_doubt && row.failures == 0 && row.retry_at.is_none());
     assert_eq!(rig.count(Counter::TokenRequests), 0);
 }

@@ -24,7 +24,7 @@ async fn without_grace_the_second_presentation_waits_and_then_tells() {
         "time-out and quiet time after the closing"
     );
     let row = rig.row(grant).await;
-    assert!(row.in_doubt && row.attempt.is_none() && row.state == GrantState::Active);
+    assert!(row.in_doubt && !rig.is_open(grant).await && row.state == GrantState::Active);
     rig.pass(59);
     unavailable(fresh(&process, grant).await);
     assert_eq!(

@@ -145,7 +145,7 @@ async fn a_provider_that_cannot_be_reached_leaves_no_doubt() {
     sandbox.stop().await;
     unavailable(fresh(&process, grant).await);
     let row = ctx.store.load_grant(grant).await.unwrap().unwrap().row;
-    assert!(!row.in_doubt && row.attempt.is_none() && row.failures == 1);
+    assert!(!row.in_doubt && row.last_attempt.is_some() && row.failures == 1);
     assert!(row.retry_at.unwrap() <= ctx.now() + Duration::from_secs(1));
     clock.advance(Duration::from_secs(1));
     unavailable(fresh(&process, grant).await);

@@ -80,7 +80,7 @@ async fn an_endpoint_that_fails_for_all_is_left_alone_and_probed() {
     );
     let held = rig.row(grants[29]).await;
     assert!(
-        held.attempt.is_none() && held.failures == 0,
+        held.last_attempt.is_none() && held.failures == 0,
         "nothing was claimed"
     );
     // Ten seconds later one goes out; it fails, and the others still do not.

@@ -282,6 +282,12 @@ impl Rig {
         self.ctx.store.load_grant(grant).await.unwrap().unwrap().row
     }
 
+    /// Whether an attempt is under way.
+    pub(super) async fn is_open(&self, grant: GrantKey) -> bool {
+        let loaded = self.ctx.store.load_grant(grant).await.unwrap().unwrap();
+        loaded.open.is_some()
+    }
+
     pub(super) fn count(&self, counter: Counter) -> u64 {
         self.sandbox.count(counter)
     }
