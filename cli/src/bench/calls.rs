@@ -103,16 +103,18 @@ async fn measure(
     fire(&direct, callers, WARM_UP).await?;
     let straight = fire(&direct, callers, lasting).await?;
     note("Through Latchkey …");
+    let made = platform.calls_made().await?;
     let cold = fire(&through, callers, WARM_UP).await?;
+    let made = made + cold.answered() as u64;
     if arguments.mode == How::Async {
-        drained(platform).await?;
+        drained(platform, made).await?;
     }
     let before = cpu(&platform.watched);
     let began = SystemClock.monotonic();
     let met = fire(&through, callers, lasting).await?;
     let mut done_in = met.lasted;
     if arguments.mode == How::Async {
-        drained(platform).await?;
+        drained(platform, made + met.answered() as u64).await?;
         done_in = SystemClock.monotonic().saturating_sub(began);
     }
     let used = cpu(&platform.watched).saturating_sub(before);
@@ -159,9 +161,13 @@ fn shots(platform: &Platform, mode: How) -> anyhow::Result<(Shot, Shot)> {
     Ok((direct, Shot::get(&url, &headers, expected)?))
 }
 
-/// Waits until everything that was accepted is done.
-async fn drained(platform: &Platform) -> anyhow::Result<()> {
+/// Waits until everything that was accepted is done: by the provider's count, for each look into a long list of jobs is
+/// work too, and in the end by Latchkey's own.
+async fn drained(platform: &Platform, by: u64) -> anyhow::Result<()> {
     let done = async {
+        while platform.calls_made().await? < by {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         while platform.open_jobs().await? > 0 {
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -318,6 +318,16 @@ impl Engine {
         });
     }
 
+    /// Brings the database to rest after rows in bulk, as it would be some minutes later: SQLite's log is in the file, and
+    /// PostgreSQL knows how its tables look.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        let statement = match self.dialect {
+            Dialect::Sqlite => "PRAGMA wal_checkpoint(TRUNCATE)",
+            Dialect::Postgres => "ANALYZE",
+        };
+        Sql::new(statement).run(&self.write).await.map(drop)
+    }
+
     /// Closes every connection once it is given back.
     pub(crate) async fn close(&self) {
         self.read.close().await;

@@ -114,6 +114,11 @@ impl Platform {
         Ok(&self.stage.sandbox()?.url)
     }
 
+    /// How many calls the provider has counted.
+    pub(super) async fn calls_made(&self) -> anyhow::Result<u64> {
+        Ok(self.stage.sandbox()?.counters().await?.get("api_calls"))
+    }
+
     /// Jobs of the partner that are not final.
     pub(super) async fn open_jobs(&self) -> anyhow::Result<u64> {
         let path = "/api/v1/jobs?status=processing&limit=1";

@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
     /// On PostgreSQL and Redis, private ones unless the environment names servers
     #[arg(long)]
     fleet: bool,
-    /// Token requests at once in a worker (`refresh.concurrency`); by default what the latency asks for
+    /// Token requests at once in a worker (`refresh.concurrency`) [default: 1024]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
     /// Measure instead how fast 500 due grants are found and claimed in a store with this many
@@ -95,12 +95,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     report.print(arguments.json)
 }
 
-/// Few at once when the endpoint answers at once: they would only queue in memory. With a latency, as many
-/// as keep the machine busy.
+/// Token requests at once in a worker: as many as keep the machine busy while two groups of writes wait for the disk.
+const CONCURRENCY: usize = 1024;
+
 fn tuning(arguments: &Arguments) -> Tuning {
-    let by_latency = if arguments.latency_ms == 0 { 256 } else { 1024 };
     Tuning {
-        concurrency: arguments.concurrency.unwrap_or(by_latency),
+        concurrency: arguments.concurrency.unwrap_or(CONCURRENCY),
         batch: 100,
     }
 }

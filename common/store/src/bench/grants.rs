@@ -45,12 +45,14 @@ pub async fn insert(store: &Store, new: &[NewConnection]) -> Result<()> {
     Ok(())
 }
 
-/// Makes all grants due at one moment.
+/// Makes all grants due at one moment, and lets the database come to rest: what is measured is not the filling.
 pub async fn make_all_due(store: &Store, at: Timestamp) -> Result<u64> {
-    Sql::new("UPDATE grants SET wake_at = $1, due_at = $1 WHERE due_at IS NOT NULL AND partner_id IN (SELECT id FROM partners)")
+    let due = Sql::new("UPDATE grants SET wake_at = $1, due_at = $1 WHERE due_at IS NOT NULL AND partner_id IN (SELECT id FROM partners)")
         .bind(&at)
         .run(&store.engine.write)
-        .await
+        .await?;
+    store.engine.settle().await?;
+    Ok(due)
 }
 
 /// When what a round gave back would be due again.
@@ -152,7 +154,8 @@ async fn ids(store: &Store) -> Result<Vec<String>> {
     rows.iter().map(|row| column(row, 0)).collect()
 }
 
-/// Makes so many of them due, others in each round, spread over the whole table as real ones are.
+/// Makes so many of them due, others in each round, spread over the whole table as real ones are; and lets the database
+/// come to rest from that.
 async fn make_due(
     store: &Store,
     ids: &[String],
@@ -171,5 +174,6 @@ async fn make_due(
             .run(&mut *tx)
             .await?;
     }
-    store.engine.commit(tx).await
+    store.engine.commit(tx).await?;
+    store.engine.settle().await
 }
