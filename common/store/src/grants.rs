@@ -69,8 +69,7 @@ record! {
         pub last_refreshed_at: Option<Timestamp>,
         /// When it is due; none if it cannot be refreshed or is not active.
         pub due_at: Option<Timestamp>,
-        /// When the scheduler looks at it next: `due_at`, or the end of the mark it set when it dispatched
-        /// the grant. The mark never blocks a claim.
+        /// When the scheduler looks at it next: `due_at`, or later where that came to nothing.
         pub wake_at: Option<Timestamp>,
         /// When it was made.
         pub created_at: Timestamp,

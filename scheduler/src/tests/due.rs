@@ -37,7 +37,7 @@ async fn due_grants_are_sent_once_the_most_urgent_first_and_again_when_their_mar
     rig.run("refresh_due").await;
     let sent = batches(&rig.drained(Urgency::Refresh).await);
     assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [50, 50, 20]);
-    // The first one's mark, of one and a half leases, has ended, so all are there.
+    // The pass that took the first one began more than one and a half leases ago, so all are there.
     let all: BTreeSet<_> = sent.concat().into_iter().collect();
     assert!(all == due && !all.contains(&(later.partner_id, later.id)));
     let soonest = rig.ctx.store.load_grant(GrantKey {
@@ -45,7 +45,7 @@ async fn due_grants_are_sent_once_the_most_urgent_first_and_again_when_their_mar
         id: sent[0][0].1,
     });
     assert_eq!(soonest.await.unwrap().unwrap().row.due_at, Some(T0));
-    // A second tick finds them marked; when the marks end they are sent again.
+    // A second tick goes on behind them; when the pass is old, they are sent again.
     rig.run("refresh_due").await;
     assert!(rig.drained(Urgency::Refresh).await.is_empty());
     rig.pass(Duration::from_secs(60));
@@ -57,7 +57,7 @@ async fn due_grants_are_sent_once_the_most_urgent_first_and_again_when_their_mar
 }
 
 #[tokio::test]
-async fn a_full_queue_leaves_due_grants_unmarked() {
+async fn a_full_queue_leaves_due_grants_to_the_next_tick() {
     let rig = Rig::new().await;
     let partner = rig.partner(1).await;
     let grant = rig.grant(1, T0).await;

@@ -182,7 +182,7 @@ impl Refresher {
         let (moment, loaded) = match read.await {
             Ok(read) => read,
             Err(error) => {
-                // Their marks end by themselves, and the scheduler sends them again.
+                // The scheduler sends them again with its next pass.
                 tracing::warn!(error = %Chain(&error), grants = keys.len(), "due grants not read");
                 report.failed = u32::try_from(keys.len()).unwrap_or(u32::MAX);
                 return report;
