@@ -57,9 +57,12 @@ pub(crate) async fn adopt(
     let reply = ReplyId::new(api.ctx.now(), &*api.ctx.entropy);
     let mut wake_up = durable::wake_up::<AdoptCredentials>(api, &job, request_id);
     wake_up.reply_to = Some(reply);
+    let answer = api
+        .ctx
+        .replies
+        .wait(reply, api.ctx.config.connect.callback_wait);
     durable::push(api, wake_up).await;
-    let within = api.ctx.config.connect.callback_wait;
-    let answer = api.ctx.replies.wait(reply, within).await;
+    let answer = answer.await;
     // Calls of the account go with the new connection from here on.
     api.reach.changed();
     Ok(

@@ -162,13 +162,13 @@ pub async fn is_bounded(queue: Arc<dyn Queue>, bound: usize) {
     );
 }
 
-/// An answer finds its caller whichever comes first; a caller without one is let go.
+/// An answer finds the caller that listens, awaited yet or not; a caller without one is let go.
 pub async fn replies_arrive(replies: Arc<dyn Replies>) {
     let id = ReplyId::from_u128;
+    let listening = replies.wait(id(1), LONG);
     replies.send(id(1), Bytes::from_static(b"early")).await;
-    assert_eq!(replies.wait(id(1), LONG).await.unwrap(), "early");
-    let late = Arc::clone(&replies);
-    let waiting = tokio::spawn(async move { late.wait(id(2), LONG).await });
+    assert_eq!(listening.await.unwrap(), "early");
+    let waiting = tokio::spawn(replies.wait(id(2), LONG));
     tokio::task::yield_now().await;
     replies.send(id(2), Bytes::from_static(b"late")).await;
     assert_eq!(waiting.await.unwrap().unwrap(), "late");

@@ -18,7 +18,7 @@ use apalis_core::{
 };
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use latchkey_domain::{Clock, ReplyId, Timestamp};
+use latchkey_domain::{Clock, ReplyId};
 use tokio::sync::{Notify, futures::OwnedNotified, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -34,8 +34,6 @@ use crate::{
 pub const MAX_ENTRIES: usize = 4096;
 /// Bytes a lane holds (256 MiB): bodies of calls that somebody waits for, twenty-five of the largest.
 pub const MAX_BYTES: usize = 256 << 20;
-/// Answers kept for callers that did not begin to wait yet.
-const MAX_EARLY_ANSWERS: usize = 10_000;
 
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while a lane was held leaves whole entries in it: every change is a single push or pop.
@@ -221,83 +219,48 @@ impl BackendConfig for LaneBackend {
     }
 }
 
-#[derive(Debug)]
-enum Slot {
-    Waiting(oneshot::Sender<Bytes>),
-    Early(Bytes, Timestamp),
-}
+type Waiting = Arc<Mutex<HashMap<ReplyId, oneshot::Sender<Bytes>>>>;
 
 /// In-process answers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MemoryReplies {
-    slots: Mutex<HashMap<ReplyId, Slot>>,
-    clock: Arc<dyn Clock>,
-}
-
-impl MemoryReplies {
-    /// No answers yet.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self {
-            slots: Mutex::default(),
-            clock,
-        }
-    }
-
-    fn keep_early(&self, slots: &mut HashMap<ReplyId, Slot>, id: ReplyId, answer: Bytes) {
-        let now = self.clock.now();
-        if slots.len() >= MAX_EARLY_ANSWERS {
-            slots.retain(|_, slot| match slot {
-                Slot::Early(_, at) => now.since(*at).as_secs() < <dyn Replies>::KEPT_S,
-                Slot::Waiting(tx) => !tx.is_closed(),
-            });
-        }
-        slots.insert(id, Slot::Early(answer, now));
-    }
+    waiting: Waiting,
 }
 
 impl Replies for MemoryReplies {
     fn send(&self, id: ReplyId, answer: Bytes) -> BoxFuture<'_, ()> {
-        let mut slots = locked(&self.slots);
-        match slots.remove(&id) {
-            // The caller may have gone in this moment; its answer goes with it.
-            Some(Slot::Waiting(tx)) => drop(tx.send(answer)),
-            Some(Slot::Early(..)) | None => self.keep_early(&mut slots, id, answer),
+        if let Some(caller) = locked(&self.waiting).remove(&id) {
+            // It may have gone in this moment; its answer goes with it.
+            drop(caller.send(answer));
         }
         std::future::ready(()).boxed()
     }
 
-    fn wait(&self, id: ReplyId, within: Duration) -> BoxFuture<'_, Option<Bytes>> {
-        let rx = {
-            let mut slots = locked(&self.slots);
-            if let Some(Slot::Early(answer, _)) = slots.remove(&id) {
-                return std::future::ready(Some(answer)).boxed();
-            }
-            let (tx, rx) = oneshot::channel();
-            slots.insert(id, Slot::Waiting(tx));
-            rx
+    fn wait(&self, id: ReplyId, within: Duration) -> BoxFuture<'static, Option<Bytes>> {
+        let (caller, answer) = oneshot::channel();
+        locked(&self.waiting).insert(id, caller);
+        let forget = Forget {
+            waiting: Arc::clone(&self.waiting),
+            id,
         };
         async move {
-            let forget = Forget { replies: self, id };
-            let answer = tokio::time::timeout(within, rx)
-                .await
-                .ok()
-                .and_then(Result::ok);
+            let answer = tokio::time::timeout(within, answer).await;
             drop(forget);
-            answer
+            answer.ok().and_then(Result::ok)
         }
         .boxed()
     }
 }
 
-/// Takes the slot away when the caller stops waiting, also when its future is dropped.
-struct Forget<'a> {
-    replies: &'a MemoryReplies,
+/// Forgets a caller that stops waiting, also when its future is dropped.
+struct Forget {
+    waiting: Waiting,
     id: ReplyId,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for Forget {
     fn drop(&mut self) {
-        locked(&self.replies.slots).remove(&self.id);
+        locked(&self.waiting).remove(&self.id);
     }
 }
 

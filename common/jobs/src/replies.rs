@@ -7,19 +7,14 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use latchkey_domain::ReplyId;
 
-/// Brings answers to waiting callers. An answer that comes before the wait begins is kept for
-/// [`Replies::KEPT_S`] seconds.
+/// Brings answers to waiting callers.
 pub trait Replies: fmt::Debug + Send + Sync + 'static {
     /// Sends the answer. Nobody may be waiting any more; that is no error.
     fn send(&self, id: ReplyId, answer: Bytes) -> BoxFuture<'_, ()>;
 
-    /// Waits for the answer, at most this long.
-    fn wait(&self, id: ReplyId, within: Duration) -> BoxFuture<'_, Option<Bytes>>;
-}
-
-impl dyn Replies {
-    /// How long an answer waits for its caller, in seconds: longer than any caller waits.
-    pub const KEPT_S: u64 = 60;
+    /// Waits for the answer, at most this long from the first poll. It listens from this call on: whoever calls it
+    /// before asking, and awaits it after, misses no answer.
+    fn wait(&self, id: ReplyId, within: Duration) -> BoxFuture<'static, Option<Bytes>>;
 }
 
 /// A pending wake-up, subscribed before the row was read, so that none is missed in between.

@@ -499,10 +499,7 @@ async fn answers_find_their_callers_across_processes_and_breaks() {
     };
     let (one, two, worker) = (replies().await, replies().await, replies().await);
     let id = |n: usize| ReplyId::from_u128(n as u128);
-    let wait = |who: &Arc<RedisReplies>, n| {
-        let who = Arc::clone(who);
-        tokio::spawn(async move { who.wait(id(n), LONG).await })
-    };
+    let wait = |who: &Arc<RedisReplies>, n| tokio::spawn(who.wait(id(n), LONG));
     // Two processes wait, each for its own and both for the same.
     let waits = [wait(&one, 1), wait(&two, 2), wait(&one, 3), wait(&two, 3)];
     tokio::task::yield_now().await;

@@ -65,7 +65,7 @@ impl Engine {
             clock: Arc::clone(clock),
             store,
             queue: Arc::new(MemoryQueue::new(Arc::clone(clock))),
-            replies: Arc::new(MemoryReplies::new(Arc::clone(clock))),
+            replies: Arc::new(MemoryReplies::default()),
             signals: Arc::new(MemorySignals::default()),
             limits: Arc::new(LocalLimits::new(Arc::clone(clock))),
         })

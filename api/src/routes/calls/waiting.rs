@@ -42,12 +42,11 @@ pub(super) async fn make(api: &Api, call: &Call) -> Result<Response> {
         request_id: Some(call.request_id),
         ..Job::new(id, partner, &call.kind(call_id), now)?
     };
-    ctx.queue.push(job).await?;
-    let Some(sealed) = ctx
+    let answer = ctx
         .replies
-        .wait(reply, ctx.config.calls.wait + AFTER_DEADLINE)
-        .await
-    else {
+        .wait(reply, ctx.config.calls.wait + AFTER_DEADLINE);
+    ctx.queue.push(job).await?;
+    let Some(sealed) = answer.await else {
         return Err(unheard(call, call_id));
     };
     let row = reply.to_string();

@@ -28,9 +28,12 @@ pub(crate) async fn run(api: &Api, row: &JobRow, request_id: RequestId) -> Optio
     let reply = ReplyId::new(api.ctx.now(), &*api.ctx.entropy);
     let mut job = durable::wake_up::<ExchangeCode>(api, row, request_id);
     job.reply_to = Some(reply);
+    let answer = api
+        .ctx
+        .replies
+        .wait(reply, api.ctx.config.connect.callback_wait);
     durable::push(api, job).await;
-    let within = api.ctx.config.connect.callback_wait;
-    let answer = api.ctx.replies.wait(reply, within).await?;
+    let answer = answer.await?;
     // Calls of the account go with the new connection from here on.
     api.reach.changed();
     serde_json::from_slice(&answer).ok()

@@ -1,7 +1,7 @@
 //! [`RedisReplies`] and [`RedisSignals`]: answers and wake-ups between processes. Publishing carries the id
 //! alone; an answer itself is a key that its caller takes. So an answer of any size arrives (a large message
-//! would disconnect subscribers), also one that came before the wait began or while the subscription was
-//! broken: whoever waits looks after subscribing, after each wake-up, and once more near the end.
+//! would disconnect subscribers), also one that came while the subscription was broken: whoever waits listens
+//! before asking, and looks after each wake-up and once more near the end.
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use tokio::time::timeout;
 use super::link::{REPLY, Redis, SIGNAL};
 use crate::replies::{Replies, Signal, Signals};
 
+/// How long an answer waits for its caller, in seconds: longer than any caller waits.
+const KEPT_S: u64 = 60;
 /// How long a taken answer stays, in milliseconds: long enough for another process that was woken by the same
 /// message, and short enough that answers do not add up.
 const TAKEN_MS: u64 = 1000;
@@ -46,7 +48,7 @@ impl RedisReplies {
             .arg(self.key(id))
             .arg(answer)
             .arg("EX")
-            .arg(<dyn Replies>::KEPT_S)
+            .arg(KEPT_S)
             .ignore()
             .cmd("PUBLISH")
             .arg(self.redis.key(REPLY))
@@ -74,15 +76,19 @@ impl RedisReplies {
         }
     }
 
-    async fn awaited(&self, id: ReplyId) -> Bytes {
+    async fn awaited(&self, id: ReplyId, mut woken: Box<dyn Signal>) -> Bytes {
         loop {
+            woken.wait(Duration::MAX).await;
             // Before the look, so that no answer falls in between.
-            let woken = self.redis.ears().replies.subscribe(id.as_u128());
+            woken = self.listen(id);
             if let Some(answer) = self.take(id).await {
                 return answer;
             }
-            woken.wait(Duration::MAX).await;
         }
+    }
+
+    fn listen(&self, id: ReplyId) -> Box<dyn Signal> {
+        self.redis.ears().replies.subscribe(id.as_u128())
     }
 }
 
@@ -102,12 +108,13 @@ impl Replies for RedisReplies {
         .boxed()
     }
 
-    fn wait(&self, id: ReplyId, within: Duration) -> BoxFuture<'_, Option<Bytes>> {
+    fn wait(&self, id: ReplyId, within: Duration) -> BoxFuture<'static, Option<Bytes>> {
+        let (this, woken) = (self.clone(), self.listen(id));
         async move {
             let last = LAST_LOOK.min(within / 2);
-            match timeout(within.saturating_sub(last), self.awaited(id)).await {
+            match timeout(within.saturating_sub(last), this.awaited(id, woken)).await {
                 Ok(answer) => Some(answer),
-                Err(_) => timeout(last, self.take(id)).await.ok().flatten(),
+                Err(_) => timeout(last, this.take(id)).await.ok().flatten(),
             }
         }
         .boxed()
