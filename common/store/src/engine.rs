@@ -150,11 +150,22 @@ impl Engine {
     /// Begins a transaction that writes. SQLite takes the write lock at once: a transaction that reads
     /// first and writes later could not wait for it.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Any>> {
-        let statement = match self.dialect {
+        Ok(self.write.begin_with(self.begin_statement()).await?)
+    }
+
+    /// The same on a connection that is at hand.
+    pub(crate) async fn begin_on<'c>(
+        &self,
+        connection: &'c mut AnyConnection,
+    ) -> Result<Transaction<'c, Any>> {
+        Ok(connection.begin_with(self.begin_statement()).await?)
+    }
+
+    const fn begin_statement(&self) -> &'static str {
+        match self.dialect {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
-        };
-        Ok(self.write.begin_with(statement).await?)
+        }
     }
 
     /// `WITH picked AS (<select>) `: the rows (partner and id) that the rest of the statement changes. Rows
@@ -272,7 +283,7 @@ impl Engine {
     }
 
     /// Commits.
-    pub(crate) async fn commit(&self, transaction: Transaction<'static, Any>) -> Result<()> {
+    pub(crate) async fn commit(&self, transaction: Transaction<'_, Any>) -> Result<()> {
         transaction.commit().await?;
         self.committed()
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use sqlx::{Any, AnyConnection, pool::PoolConnection};
+
 use super::{
     Answer, Counters, Write,
     write::{KINDS, run, was_done},
@@ -14,9 +16,45 @@ use crate::{
 /// Times a group runs again after a deadlock or a cut connection before its callers are told.
 const TRIES: u32 = 5;
 
+/// Groups for which a connection is kept while there is always a next one. Who waits for one, and SQLite has one that
+/// writes, gets it between two such rows of groups.
+const KEPT_FOR: u32 = 8;
+
+/// The connection of a queue, kept from one group to the next: the pool tests each that is given back, which is one more
+/// way to the server and, on SQLite, to its thread.
+#[derive(Default)]
+pub(super) struct Kept {
+    connection: Option<PoolConnection<Any>>,
+    groups: u32,
+}
+
+impl Kept {
+    async fn get(&mut self, engine: &Engine) -> Result<&mut AnyConnection> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => engine.write.acquire().await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// A group is done.
+    fn used(&mut self) {
+        self.groups += 1;
+        if self.groups == KEPT_FOR {
+            self.give_back();
+        }
+    }
+
+    /// There is no next group, or the connection may be broken.
+    pub(super) fn give_back(&mut self) {
+        *self = Self::default();
+    }
+}
+
 /// Commits the writes; an answer each. A write that fails is split out, so that it fails alone.
 pub(super) async fn commit(
     engine: &Engine,
+    kept: &mut Kept,
     counters: &Counters,
     writes: &[&Write],
 ) -> Vec<Result<Answer>> {
@@ -24,7 +62,7 @@ pub(super) async fn commit(
     // Parts still to run, the next one last, so that answers come in order.
     let mut parts = vec![writes];
     while let Some(part) = parts.pop() {
-        match settle(engine, counters, part).await {
+        match settle(engine, kept, counters, part).await {
             Ok(done) => answers.extend(done.into_iter().map(Ok)),
             Err(error) if part.len() == 1 || !may_be_one_writes_fault(&error) => {
                 answers.extend(part.iter().map(|_| Err(error.clone())));
@@ -43,18 +81,27 @@ fn may_be_one_writes_fault(error: &StoreError) -> bool {
 }
 
 /// Runs a transaction until it is known to have committed, or failed for a reason that stays.
-async fn settle(engine: &Engine, counters: &Counters, writes: &[&Write]) -> Result<Vec<Answer>> {
+async fn settle(
+    engine: &Engine,
+    kept: &mut Kept,
+    counters: &Counters,
+    writes: &[&Write],
+) -> Result<Vec<Answer>> {
     let mut commit_lost = false;
     let mut tries = 1;
     loop {
-        let error = match attempt(engine, counters, writes, commit_lost).await {
-            Ok(answers) => return Ok(answers),
+        let error = match attempt(engine, kept, counters, writes, commit_lost).await {
+            Ok(answers) => {
+                kept.used();
+                return Ok(answers);
+            }
             Err(Failed::Before(error)) => error,
             Err(Failed::AtCommit(error)) => {
                 commit_lost |= error.meaning() == Meaning::Cut;
                 error
             }
         };
+        kept.give_back();
         engine.doubts.heed(&error);
         let again = matches!(error.meaning(), Meaning::Again | Meaning::Cut);
         if !again || tries == TRIES {
@@ -81,6 +128,7 @@ impl From<StoreError> for Failed {
 
 async fn attempt(
     engine: &Engine,
+    kept: &mut Kept,
     counters: &Counters,
     writes: &[&Write],
     commit_lost: bool,
@@ -92,9 +140,9 @@ async fn attempt(
         && let [round] = &rounds(writes, first.kind())[..]
         && !commit_lost
     {
-        return attempt_one(engine, counters, writes, round).await;
+        return attempt_one(engine, kept, counters, writes, round).await;
     }
-    let mut tx = engine.begin().await?;
+    let mut tx = engine.begin_on(kept.get(engine).await?).await?;
     let mut answers = vec![Answer::default(); writes.len()];
     for kind in 0..KINDS {
         for round in rounds(writes, kind) {
@@ -121,13 +169,14 @@ async fn attempt(
 /// most of the time that callers wait.
 async fn attempt_one(
     engine: &Engine,
+    kept: &mut Kept,
     counters: &Counters,
     writes: &[&Write],
     round: &[usize],
 ) -> std::result::Result<Vec<Answer>, Failed> {
     let part: Vec<&Write> = round.iter().map(|at| writes[*at]).collect();
-    let mut connection = engine.write.acquire().await.map_err(StoreError::from)?;
-    let done = run(engine, &mut connection, part[0].kind(), &part).await;
+    let connection = kept.get(engine).await?;
+    let done = run(engine, connection, part[0].kind(), &part).await;
     let done = done.map_err(Failed::AtCommit)?;
     engine.committed().map_err(Failed::AtCommit)?;
     let mut answers = vec![Answer::default(); writes.len()];

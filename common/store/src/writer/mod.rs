@@ -139,7 +139,17 @@ impl GroupWriter {
 /// Takes what is queued, commits it, and meanwhile lets the next group gather: no write ever waits for
 /// company.
 async fn serve(engine: Arc<Engine>, mut entries: mpsc::Receiver<Entry>, counters: Arc<Counters>) {
-    while let Some(first) = entries.recv().await {
+    let mut kept = group::Kept::default();
+    loop {
+        let first = if let Ok(first) = entries.try_recv() {
+            first
+        } else {
+            kept.give_back();
+            let Some(first) = entries.recv().await else {
+                return;
+            };
+            first
+        };
         let mut bytes = first.write.bytes();
         let mut group = vec![first];
         while group.len() < GROUP_LIMIT && bytes < GROUP_BYTES {
@@ -155,7 +165,7 @@ async fn serve(engine: Arc<Engine>, mut entries: mpsc::Receiver<Entry>, counters
             .unzip();
         let writes: Vec<&Write> = writes.iter().collect();
         let begun = engine.monotonic();
-        let answers = group::commit(&engine, &counters, &writes).await;
+        let answers = group::commit(&engine, &mut kept, &counters, &writes).await;
         engine.tell_commit(writes.len(), begun);
         for (reply, answer) in replies.into_iter().zip(answers) {
             // A caller that went away needs no answer.
