@@ -170,7 +170,7 @@ async fn a_long_queue_does_not_hold_up_another_partner() {
 }
 
 /// A provider that hangs: its breaker opens, its callers are told when to come back, and another provider's
-/// calls are answered as before.
+/// calls are answered as before: the 99th of 100 within a tenth and 5 ms, but for what this machine does besides.
 #[tokio::test]
 async fn a_hanging_provider_is_left_alone() {
     let (hanging, well) = (Sandbox::start(&[]).await, Sandbox::start(&[]).await);
@@ -183,6 +183,15 @@ async fn a_hanging_provider_is_left_alone() {
         server.sandbox_config(sandbox).await;
         partner.connected("user-1").await;
     }
+    let in_turn = async || {
+        let mut said = Vec::new();
+        for _ in 0..count(100, 1000) {
+            said.push(called(&other).await);
+        }
+        assert!(said.iter().all(Said::is_served), "somebody else's calls");
+        p99(&said)
+    };
+    let alone = in_turn().await;
     hanging.fault("api", json!("hang"), 10_000).await;
     let before = hanging.count("api_calls").await;
     let call = |partner: &Partner| {
@@ -195,10 +204,12 @@ async fn a_hanging_provider_is_left_alone() {
     };
     let stuck = tokio::spawn(join_all((0..300).map(|_| call(&one)).collect::<Vec<_>>()));
     hanging.wait("api_calls", before + 20).await;
-    for _ in 0..50 {
-        let answer = call(&other).await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-    }
+    let beside = in_turn().await;
+    show(&format!(
+        "p99 {alone:?} alone, {beside:?} beside one that hangs"
+    ));
+    let allowed = alone + alone / 10 + Duration::from_millis(5) + NOISE;
+    assert!(beside <= allowed, "{beside:?} instead of {alone:?}");
     let mut told = 0;
     for answer in stuck.await.unwrap() {
         assert!(matches!(answer.status, 503 | 504), "{}", answer.text());
@@ -240,6 +251,15 @@ async fn a_provider_that_is_asked_too_often_is_not_asked() {
     // A call that nobody waits for comes back by itself.
     let job = accept(&partner).await;
     assert_eq!(partner.job(&job).await["status"], "completed");
+}
+
+/// What two cores that others use as well may add to a time.
+const NOISE: Duration = Duration::from_millis(500);
+
+/// A figure, for who runs one test by itself.
+#[expect(clippy::print_stdout, reason = "shown with the test's other output")]
+fn show(figure: &str) {
+    println!("{figure}");
 }
 
 /// An answer and how long it took.
@@ -286,8 +306,6 @@ fn p99(said: &[Said]) -> Duration {
 async fn an_overload_is_refused_and_passes() {
     const SLOTS: usize = 16;
     const TIMES: u32 = 10;
-    // What two cores that others use as well may add to a time.
-    const NOISE: Duration = Duration::from_millis(500);
     let (first, lasts) = (2, count(10, 60) as u64);
     // So slow that the slots are the limit, and not the processor.
     let sandbox = Sandbox::start(&["api_latency_ms=500"]).await;

@@ -1,8 +1,13 @@
 //! [`Bench`]: a worker without its queue loops, a provider, and one partner with one account.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::Request;
 use latchkey_domain::{
     AccountId, AttemptId, AuthConfigId, Clock, Entropy, JobId, ManualClock, PartnerId, ReplyId,
@@ -118,6 +123,8 @@ pub(super) struct Bench {
     pub(super) partner: PartnerId,
     pub(super) account: AccountId,
     pub(super) auth_config: AuthConfigId,
+    /// Callers that wait for an answer. They listen before anything can answer them.
+    listening: Mutex<HashMap<ReplyId, BoxFuture<'static, Option<Bytes>>>>,
     _dir: TempDir,
 }
 
@@ -170,6 +177,7 @@ impl Bench {
             worker: Worker::open(ctx).await.unwrap(),
             clock,
             sandbox,
+            listening: Mutex::default(),
             _dir: dir,
         };
         bench.fill(provider).await;
@@ -456,18 +464,28 @@ impl Bench {
             session: session.id,
         };
         let mut job = self.job(&kind, None).await;
-        job.reply_to = Some(ReplyId::new(self.ctx().now(), &*self.ctx().entropy));
+        job.reply_to = Some(self.listen());
         job
+    }
+
+    /// Begins to wait for an answer.
+    pub(super) fn listen(&self) -> ReplyId {
+        let ctx = self.ctx();
+        let id = ReplyId::new(ctx.now(), &*ctx.entropy);
+        let answer = ctx.replies.wait(id, LONG);
+        self.listening.lock().unwrap().insert(id, answer);
+        id
+    }
+
+    /// The answer, if it comes in this time.
+    pub(super) async fn heard(&self, id: ReplyId, within: Duration) -> Option<Bytes> {
+        let answer = self.listening.lock().unwrap().remove(&id).unwrap();
+        tokio::time::timeout(within, answer).await.ok().flatten()
     }
 
     /// What whoever waits at the callback was told.
     pub(super) async fn exchange_answer(&self, job: &Job) -> Option<String> {
-        let bytes = self
-            .ctx()
-            .replies
-            .wait(job.reply_to.unwrap(), LONG)
-            .await
-            .unwrap();
+        let bytes = self.heard(job.reply_to.unwrap(), LONG).await.unwrap();
         serde_json::from_slice::<ExchangeAnswer>(&bytes)
             .unwrap()
             .error

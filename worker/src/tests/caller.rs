@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use latchkey_domain::{CallId, JobId, ReplyId};
+use latchkey_domain::{CallId, JobId};
 use latchkey_jobs::{
     Job, frame,
     kinds::{
@@ -75,7 +75,7 @@ impl Bench {
             .seal(self.partner, "calls", "request", &row, 0, &packed);
         let mut job = Job::new(JobId::new(now, &*ctx.entropy), self.partner, kind, now).unwrap();
         job.sealed = Some(sealed.await.unwrap());
-        job.reply_to = Some(ReplyId::new(now, &*ctx.entropy));
+        job.reply_to = Some(self.listen());
         job.deadline = Some(now + ctx.config.calls.wait);
         job
     }
@@ -93,7 +93,7 @@ impl Bench {
 
     async fn reply(&self, job: &Job, within: Duration) -> Option<(CallAnswer, Vec<u8>)> {
         let (ctx, reply) = (self.ctx(), job.reply_to.unwrap());
-        let sealed = ctx.replies.wait(reply, within).await?;
+        let sealed = self.heard(reply, within).await?;
         let row = reply.to_string();
         let opened = ctx
             .sealer
