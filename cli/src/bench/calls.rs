@@ -82,7 +82,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let platform = Platform::raise(fleet.as_ref()).await?;
     report.fact("engine", if fleet.is_some() { "fleet" } else { "embedded" });
     report.fact("concurrency", arguments.concurrency);
-    let measured = measure(&platform, &arguments, fleet.is_some(), &mut report).await;
+    let measured = measure(&platform, &arguments, fleet.as_ref(), &mut report).await;
     if let Some(words) = platform.end().await {
         note(&format!("What the processes logged last:{words}"));
     }
@@ -93,7 +93,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 async fn measure(
     platform: &Platform,
     arguments: &Arguments,
-    is_fleet: bool,
+    fleet: Option<&Fleet>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let callers = usize::from(arguments.concurrency);
@@ -109,6 +109,9 @@ async fn measure(
     if arguments.mode == How::Async {
         drained(platform, made).await?;
     }
+    if let Some(fleet) = fleet {
+        fleet.settle().await?;
+    }
     let before = cpu(&platform.watched);
     let began = SystemClock.monotonic();
     let met = fire(&through, callers, lasting).await?;
@@ -118,7 +121,7 @@ async fn measure(
         done_in = SystemClock.monotonic().saturating_sub(began);
     }
     let used = cpu(&platform.watched).saturating_sub(before);
-    let bars = Bars::of(arguments, is_fleet);
+    let bars = Bars::of(arguments, fleet.is_some());
     tell(report, &bars, &straight, &met, used);
     if arguments.mode == How::Async {
         let rate = per_second(met.answered(), done_in);

@@ -66,6 +66,15 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// Has PostgreSQL look at its tables, as it does by itself within a minute. Until then it goes by plans that it made
+    /// while they were empty: each claim of a job reads them all.
+    pub(crate) async fn settle(&self) -> anyhow::Result<()> {
+        let store = self.store().await?;
+        latchkey_store::bench::settle(&store).await?;
+        store.close().await;
+        Ok(())
+    }
+
     async fn private() -> anyhow::Result<Self> {
         note("Starting a private PostgreSQL and a private Redis …");
         let (postgres, redis) = tokio::try_join!(PrivatePostgres::start(), PrivateRedis::start())?;

@@ -13,6 +13,11 @@ use crate::{
     writer::{GROUP_LIMIT, raw_insert_calls},
 };
 
+/// Brings the database to rest, and up to date on its own tables, as it would be some minutes after a new start.
+pub async fn settle(store: &Store) -> Result<()> {
+    store.engine.settle().await
+}
+
 /// Callers at once: enough to fill groups while one commits.
 const CALLERS: usize = 2000;
 
