@@ -22,6 +22,8 @@ use crate::serving::{Plan, sandbox, screen};
 
 /// Requests in flight on the admin port at the end: a scrape, a command. They need no more.
 const ADMIN_GRACE: Duration = Duration::from_secs(5);
+/// What closing the store's connections may take after the grace. Nothing is lost without: they close with the process.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How one role ended.
 type Ended = (&'static str, anyhow::Result<()>);
@@ -163,7 +165,8 @@ impl Server {
             sandbox.stop().await;
         }
         dir.unpublish();
-        context.store.close().await;
+        // A pool whose database is away goes on looking for it, and closes when its callers have given up.
+        drop(tokio::time::timeout(CLOSE_WITHIN, context.store.close()).await);
         match ended {
             Ok(joined) if finished => {
                 tracing::info!("stopped; nothing was left in flight");
