@@ -20,5 +20,5 @@ pub use context::Context;
 pub use data_dir::{DataDir, RunFile};
 pub use error::StartError;
 pub use revocation::revocation;
-pub use sealer::{SealError, Sealer};
+pub use sealer::{SealError, Sealer, SealingKey};
 pub use stopper::Stopper;

@@ -62,6 +62,35 @@ pub struct Sealer {
     current: Cache<(PartnerId, KeyPurpose), Arc<DataKey>>,
 }
 
+/// A partner's key at hand. It is kept for as long as one attempt takes.
+#[derive(Clone, Debug)]
+pub struct SealingKey {
+    key: Arc<DataKey>,
+    partner: PartnerId,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl SealingKey {
+    /// See [`Sealer::seal`].
+    pub fn seal(
+        &self,
+        table: &'static str,
+        column: &'static str,
+        row: &str,
+        version: i64,
+        plain: &[u8],
+    ) -> Vec<u8> {
+        let aad = Aad {
+            table,
+            column,
+            partner: self.partner,
+            row,
+            version,
+        };
+        latchkey_vault::seal(&self.key, &aad, plain, &*self.entropy)
+    }
+}
+
 impl Sealer {
     /// A sealer with these key-encryption keys over this store.
     pub fn new(
@@ -101,15 +130,21 @@ impl Sealer {
         version: i64,
         plain: &[u8],
     ) -> Result<Vec<u8>, SealError> {
-        let key = self.current_key(partner, KeyPurpose::Data).await?;
-        let aad = Aad {
-            table,
-            column,
+        let key = self.at_hand(partner).await?;
+        Ok(key.seal(table, column, row, version, plain))
+    }
+
+    /// The key that a partner's secrets are sealed with, for keeping: whoever is about to be given a secret that exists
+    /// nowhere else can then seal it, wherever the store is by then.
+    ///
+    /// # Errors
+    /// [`SealError`] when the partner's data key cannot be had.
+    pub async fn at_hand(&self, partner: PartnerId) -> Result<SealingKey, SealError> {
+        Ok(SealingKey {
+            key: self.current_key(partner, KeyPurpose::Data).await?,
             partner,
-            row,
-            version,
-        };
-        Ok(latchkey_vault::seal(&key, &aad, plain, &*self.entropy))
+            entropy: Arc::clone(&self.entropy),
+        })
     }
 
     /// Opens what [`Sealer::seal`] sealed for the same place.

@@ -15,6 +15,7 @@ use latchkey_oauth::{
     spec::Renewal,
     template::Source,
 };
+use latchkey_runtime::SealingKey;
 use latchkey_store::{GrantClaim, GrantRow, JsonMap, LoadedGrant, StoreError};
 use latchkey_telemetry::{Chain, RefreshOutcome, ThrottleScope};
 
@@ -122,6 +123,9 @@ pub(super) struct Caller {
     pub(super) client: Arc<OauthClient>,
     /// What was asked of the end user before connecting, where these requests need it.
     pub(super) connection: JsonMap,
+    /// What the answer is sealed with. At hand before it is asked for: nothing but memory would hold an answer that comes
+    /// while the key has to be read again and the store is away.
+    pub(super) key: SealingKey,
 }
 
 impl Claimed {
@@ -219,12 +223,18 @@ impl Protocol {
         let current = self.tokens(loaded).await?;
         let spec = client.spec().map_err(Blocked::Client)?;
         let connection = self.connection_params(&loaded.row, spec).await?;
+        let key = self.ctx.sealer.at_hand(loaded.row.partner_id).await;
+        let key = key.map_err(Blocked::Sealed)?;
         let credentials = client.client(&connection, &current.tokens.extra);
         let request = refresh_request(spec, &credentials, &current.tokens);
         let request = request.map_err(|e| Blocked::Request(Arc::new(e)))?;
         let path = Path::of(&loaded.row.provider, loaded.row.auth_config_id, &request);
         Ok(Prepared {
-            caller: Caller { client, connection },
+            caller: Caller {
+                client,
+                connection,
+                key,
+            },
             current,
             request,
             path,

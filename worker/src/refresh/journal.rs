@@ -175,10 +175,19 @@ impl Journal {
             .collect()
     }
 
-    /// Entries whose version the store has not passed yet, and their bytes.
-    pub(super) fn waiting(&self) -> (u64, u64) {
+    /// Tells how many entries' versions the store has not passed yet, and their bytes. None comes or goes meanwhile, so
+    /// that of two who tell at once the later one tells the later truth.
+    pub(super) fn tell_waiting(&self, tell: impl FnOnce(u64, u64)) {
         let state = self.state();
-        (state.kept.len() as u64, state.kept_bytes)
+        tell(state.kept.len() as u64, state.kept_bytes);
+    }
+
+    /// What [`Journal::tell_waiting`] tells.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> (u64, u64) {
+        let mut told = (0, 0);
+        self.tell_waiting(|entries, bytes| told = (entries, bytes));
+        told
     }
 
     /// Brings everything appended so far to the disk.

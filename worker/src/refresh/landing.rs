@@ -6,7 +6,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use latchkey_domain::{JobId, backoff::Backoff, refresh};
 use latchkey_oauth::TokenSet;
-use latchkey_runtime::revocation;
+use latchkey_runtime::{SealingKey, revocation};
 use latchkey_store::{GrantRow, Landed};
 use latchkey_telemetry::{Chain, RefreshOutcome};
 use secrecy::ExposeSecret;
@@ -38,9 +38,7 @@ impl Protocol {
         caller: &Caller,
         mut tokens: TokenSet,
     ) -> End {
-        let Some(mut entry) = self.seal(claimed, &tokens).await else {
-            return End::Crashed;
-        };
+        let mut entry = self.seal(claimed, &caller.key, &tokens);
         let ticket = match self.journal.keep(&entry) {
             Ok(ticket) => Some(ticket),
             Err(error) => {
@@ -51,10 +49,7 @@ impl Protocol {
         self.count_entries();
         // The journal holds them without the end that is asked for now: then that of the entry stands.
         if self.asks_end(claimed, caller, &mut tokens).await {
-            match self.seal(claimed, &tokens).await {
-                Some(told) => entry = told,
-                None => return End::Crashed,
-            }
+            entry = self.seal(claimed, &caller.key, &tokens);
         }
         fault::point("refresh::before_commit", &claimed.row).await;
         let Some(landed) = self.store_answer(claimed, &entry, ticket.as_ref()).await else {
@@ -82,29 +77,24 @@ impl Protocol {
         ask_end(&self.ctx, spec, &credentials, tokens, now).await
     }
 
-    /// Seals the new tokens for the version they will be. The data key was at hand for the old ones; if it
-    /// is not any more, nothing but memory holds them, and only the end of the process stops the tries.
-    pub(super) async fn seal(&self, claimed: &Claimed, tokens: &TokenSet) -> Option<Entry> {
+    /// Seals the new tokens for the version they will be.
+    pub(super) fn seal(&self, claimed: &Claimed, key: &SealingKey, tokens: &TokenSet) -> Entry {
         let grant = claimed.row.key();
         let (id, version) = (grant.id.to_string(), claimed.row.version + 1);
         let bytes = tokens.to_bytes();
-        let sealed = self.until_stored("answer not sealed", true, || {
-            let sealer = &self.ctx.sealer;
-            sealer.seal(
-                grant.partner_id,
-                "grant_secrets",
-                "sealed",
-                &id,
-                version,
-                bytes.expose_secret(),
-            )
-        });
+        let sealed = key.seal(
+            "grant_secrets",
+            "sealed",
+            &id,
+            version,
+            bytes.expose_secret(),
+        );
         let due_at = claimed
             .renewal
             .and_then(|renewal| tokens.refresh_by(renewal))
             .map(|end| refresh::due_at(grant.id, version, tokens.issued_at, end));
-        Some(Entry {
-            sealed: sealed.await?,
+        Entry {
+            sealed,
             head: Head {
                 grant,
                 generation: claimed.row.version,
@@ -116,7 +106,7 @@ impl Protocol {
                 dies_at: tokens.refresh_expires_at,
                 took: claimed.took(&*self.ctx.clock),
             },
-        })
+        }
     }
 
     async fn store_answer(
@@ -245,7 +235,7 @@ impl Protocol {
 
     /// Shows how many answers wait.
     pub(super) fn count_entries(&self) {
-        let (entries, bytes) = self.journal.waiting();
-        self.ctx.metrics.journal(entries, bytes);
+        self.journal
+            .tell_waiting(|entries, bytes| self.ctx.metrics.journal(entries, bytes));
     }
 }

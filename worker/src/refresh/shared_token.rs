@@ -28,7 +28,7 @@ use super::{
     attempt::{Claimed, End},
     closing::Failure,
     moment::Moment,
-    protocol::{Protocol, Wish},
+    protocol::{Blocked, Protocol, Wish},
     refresher::{FreshToken, JITTER},
 };
 use crate::client::OauthClient;
@@ -222,6 +222,10 @@ impl Protocol {
         let row = loaded.row.clone();
         let client = self.client(&row).await.ok();
         let spec = client.as_ref().and_then(|client| client.spec().ok());
+        let key = match self.ctx.sealer.at_hand(row.partner_id).await {
+            Ok(key) => key,
+            Err(error) => return End::Blocked(Blocked::Sealed(error)),
+        };
         let claimed = Claimed {
             attempt: AttemptId::new(self.ctx.now(), &*self.ctx.entropy),
             // What is under way is not taken over.
@@ -240,9 +244,7 @@ impl Protocol {
             // It may be in the row all the same; left open, it would block the grant for the length of the patience.
             Err(_) => return self.close(&claimed, Failure::unsent()).await,
         }
-        let Some(entry) = self.seal(&claimed, &from.tokens).await else {
-            return End::Crashed;
-        };
+        let entry = self.seal(&claimed, &key, &from.tokens);
         let landing = entry.landing(moment.now(clock));
         let (grant, provider) = (claimed.row.key(), &claimed.row.provider);
         match self.ctx.store.land_grant(landing).await {

@@ -92,7 +92,7 @@ pub(super) async fn run_until(
     if point == Point::AfterAnswer {
         return Ok(());
     }
-    let entry = protocol.seal(&claimed, &tokens).await.unwrap();
+    let entry = protocol.seal(&claimed, &caller.key, &tokens);
     drop(protocol.journal.keep(&entry).unwrap());
     if point == Point::AfterCommit {
         let now = claimed.moment.now(&*protocol.ctx.clock);
