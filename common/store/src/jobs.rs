@@ -284,6 +284,20 @@ impl Store {
         Ok((rows, total))
     }
 
+    /// How many jobs that a partner sees wait for their turn; beyond `most` they are not counted.
+    pub async fn count_waiting(&self, partner: PartnerId, most: u32) -> Result<u64> {
+        // All urgencies, so that the index of what waits serves: not a look at all that a partner ever had.
+        Sql::new(
+            "SELECT COUNT(*) FROM (SELECT 1 AS one FROM jobs WHERE partner_id = $1 AND visible = 1 \
+             AND wake_at IS NOT NULL AND urgency IN ('interactive', 'refresh', 'background')",
+        )
+        .bind(&partner)
+        .number(" LIMIT", most)
+        .push(") AS waiting")
+        .scalar(&self.engine.read)
+        .await
+    }
+
     /// Takes a queued job whose `run_at` has come, in a group commit; the job as claimed, or `None` if it
     /// is not there to take.
     pub async fn claim_job(&self, claim: JobClaim) -> Result<Option<ClaimedJob>> {

@@ -14,7 +14,7 @@ use latchkey_jobs::{
         provider_call::{CallAnswer, CallResult, MinuteLeft},
     },
 };
-use latchkey_store::{JobFilter, JobRow};
+use latchkey_store::JobRow;
 use moka::sync::Cache;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -38,7 +38,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// Unfinished jobs by partner, a moment old.
+/// Jobs that wait, by partner, a moment old.
 #[derive(Debug)]
 pub(crate) struct Backlogs(Cache<PartnerId, (Duration, u64)>);
 
@@ -49,19 +49,19 @@ impl Default for Backlogs {
 }
 
 impl Backlogs {
-    async fn of(&self, api: &Api, partner: PartnerId) -> Result<u64> {
+    async fn of(&self, api: &Api, partner: PartnerId, most: u64) -> Result<u64> {
         let now = api.ctx.clock.monotonic();
-        if let Some((read, count)) = self.0.get(&partner)
+        let known = self.0.get(&partner);
+        if let Some((read, count)) = known
             && now.saturating_sub(read) < KEPT
         {
             return Ok(count);
         }
-        let filter = JobFilter {
-            states: vec![JobState::Queued, JobState::Running],
-            limit: 1,
-            ..JobFilter::default()
-        };
-        let (_, count) = api.ctx.store.list_jobs(partner, &filter).await?;
+        // Whoever comes meanwhile goes by the last one: a thousand callers would count a thousand times.
+        self.0
+            .insert(partner, (now, known.map_or(0, |(_, count)| count)));
+        let bound = u32::try_from(most).unwrap_or(u32::MAX);
+        let count = api.ctx.store.count_waiting(partner, bound).await?;
         self.0.insert(partner, (now, count));
         Ok(count)
     }
@@ -71,9 +71,8 @@ impl Backlogs {
 pub(super) async fn accept(api: &Api, call: &Call, wait: Duration) -> Result<Response> {
     let (ctx, partner) = (&api.ctx, call.partner.id);
     let most = ctx.config.calls.backlog_max;
-    if api.backlogs.of(api, partner).await? >= most {
-        let text =
-            format!("{most} of your jobs are unfinished, which is the most. Wait for some to end.");
+    if api.backlogs.of(api, partner, most).await? >= most {
+        let text = format!("{most} of your jobs wait, which is the most. Wait for some to end.");
         return Err(ApiError::new(Code::RateLimited, text).retry_after(COME_BACK));
     }
     let kind = call.kind(CallId::new(ctx.now(), &*ctx.entropy));

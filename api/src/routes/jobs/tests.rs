@@ -227,7 +227,7 @@ async fn a_full_backlog_takes_no_more() {
     insta::assert_snapshot!(calling.get(PROFILE).await.shown(), @r#"
     429 Too Many Requests
     {
-      "error": "1 of your jobs are unfinished, which is the most. Wait for some to end.",
+      "error": "1 of your jobs wait, which is the most. Wait for some to end.",
       "error_code": "RATE_LIMITED",
       "ok": false,
       "request_id": "req_<id>"

@@ -391,6 +391,11 @@ async fn jobs_are_listed_newest_first(t: &Fixture) {
     let now = t.now();
     let canceled = t.store.cancel_job(partner, ids[0], now, None, now);
     assert!(canceled.await.unwrap());
+    // Neither the one that its partner does not see, nor the one that was canceled.
+    for (most, waiting) in [(100, 3), (2, 2)] {
+        let counted = t.store.count_waiting(partner, most).await.unwrap();
+        assert_eq!(counted, waiting);
+    }
     let list = |filter: JobFilter| async move {
         let filter = JobFilter { limit: 2, ..filter };
         let (rows, total) = t.store.list_jobs(partner, &filter).await.unwrap();
