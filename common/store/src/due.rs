@@ -82,7 +82,8 @@ impl Store {
             .bind(&share)
             .rows(&self.engine.read)
             .await?;
-            let taken: Vec<DueGrant> = rows.iter().map(read_due).collect::<Result<_>>()?;
+            let read = |row| read_due(pass.partner_id, row);
+            let taken: Vec<DueGrant> = rows.iter().map(read).collect::<Result<_>>()?;
             if let Some(last) = taken.last() {
                 (pass.wake_at, pass.grant_id) = (last.wake_at, last.grant.id.to_string());
                 moved.push(pass);
@@ -291,18 +292,19 @@ impl Store {
     }
 }
 
-/// The columns of a [`DueGrant`], a few of many: they are read for every grant that is refreshed.
-const DUE: &str =
-    "g.partner_id, g.id, g.provider, g.auth_config_id, g.due_at, g.expires_at, g.wake_at";
+/// The columns of a [`DueGrant`], a few of many: they are read for every grant that is refreshed, and all lie in the
+/// index `grants_wake_fair`.
+const DUE: &str = "g.id, g.provider, g.auth_config_id, g.due_at, g.expires_at, g.wake_at";
 
-fn read_due(row: &AnyRow) -> Result<DueGrant> {
-    let (due_at, wake_at): (Option<Timestamp>, Timestamp) = (column(row, 4)?, column(row, 6)?);
+fn read_due(partner_id: PartnerId, row: &AnyRow) -> Result<DueGrant> {
+    let id = column(row, 0)?;
+    let (due_at, wake_at): (Option<Timestamp>, Timestamp) = (column(row, 3)?, column(row, 5)?);
     Ok(DueGrant {
-        grant: GrantKey::read(row)?,
-        provider: column(row, 2)?,
-        auth_config_id: column(row, 3)?,
+        grant: GrantKey { partner_id, id },
+        provider: column(row, 1)?,
+        auth_config_id: column(row, 2)?,
         due_at: due_at.unwrap_or(wake_at),
-        expires_at: column(row, 5)?,
+        expires_at: column(row, 4)?,
         wake_at,
     })
 }

@@ -52,6 +52,7 @@ files!(
     "0050_connections_sharing",
     "0055_grant_attempts",
     "0056_due_passes",
+    "0057_due_covered",
 );
 
 /// Every migration, in order.
