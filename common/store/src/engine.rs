@@ -38,6 +38,14 @@ const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 /// Pages of the log (4 KiB each) at which a commit does that itself. The log begins anew only where a commit finds all
 /// of it moved, so that it grows while there is no pause: to 64 MiB, most of them moved by then.
 const CHECKPOINT_PAGES: u32 = 16_384;
+/// Groups of writes under way at once on PostgreSQL: one runs while the other commits. Each has a connection.
+const QUEUES: u32 = 2;
+/// What the sessions for groups of writes on PostgreSQL are told besides. Their statements find rows by their keys, one by
+/// one, however many there are: planned once, and never by what a table held in that moment. A session that made its plans
+/// while a table was empty would read all of it for each claim until the table is analyzed, and one that plans each
+/// time takes as long for that as for the rest (both measured).
+const KEYED: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off; \
+                     SET enable_mergejoin = off; SET jit = off;";
 /// Page cache of SQLite's writer, in KiB. It holds what a group of 500 claims touches in a table of a million grants
 /// (a leaf of the table and one of its key for each) and the inner pages above; the usual 2 MiB do not. Readers keep
 /// those: what they cached is old after the next commit.
@@ -73,6 +81,8 @@ pub(crate) struct Engine {
     pub(crate) read: AnyPool,
     /// For all others.
     pub(crate) write: AnyPool,
+    /// For groups of writes, a connection for each queue of them. On SQLite the one that writes.
+    pub(crate) groups: AnyPool,
     clock: Arc<dyn Clock>,
     on_commit: Arc<dyn Fn(usize, Duration) + Send + Sync>,
     /// When the log was moved into the file last, in monotonic ms; [`MOVING`] while it is.
@@ -103,7 +113,7 @@ impl Engine {
             Dialect::Postgres
         };
         let doubts = Doubts::new(Arc::clone(&config.clock));
-        let (read, write) = match dialect {
+        let (read, write, groups) = match dialect {
             Dialect::Sqlite => {
                 // One connection beside the pools comes first: it makes the file, switches it to the
                 // write-ahead log, and says at once what is wrong, where a pool would go on trying.
@@ -112,14 +122,17 @@ impl Engine {
                 let write = connect(&config.url, 1, sqlite_setup(false), doubts.clone()).await?;
                 let setup = sqlite_setup(true);
                 let read = connect(&config.url, config.connections, setup, doubts.clone()).await?;
-                (read, write)
+                (read, write.clone(), write)
             }
             Dialect::Postgres => {
                 // Here too a pool would go on trying for as long as a caller may wait.
                 try_once(&config.url, postgres_setup()).await?;
                 let setup = postgres_setup();
-                let pool = connect(&config.url, config.connections, setup, doubts.clone()).await?;
-                (pool.clone(), pool)
+                let others = config.connections.saturating_sub(QUEUES);
+                let pool = connect(&config.url, others, setup, doubts.clone()).await?;
+                let setup = postgres_setup() + KEYED;
+                let groups = connect(&config.url, QUEUES, setup, doubts.clone()).await?;
+                (pool.clone(), pool, groups)
             }
         };
         Ok(Self {
@@ -127,6 +140,7 @@ impl Engine {
             url: config.url,
             read,
             write,
+            groups,
             clock: config.clock,
             on_commit: config.on_commit,
             checkpointed: Arc::default(),
@@ -216,6 +230,14 @@ impl Engine {
     /// Whether rows are locked one by one, so that a group must take them in order.
     pub(crate) const fn locks_rows(&self) -> bool {
         matches!(self.dialect, Dialect::Postgres)
+    }
+
+    /// How many groups of writes may be under way at once.
+    pub(crate) const fn queues(&self) -> u32 {
+        match self.dialect {
+            Dialect::Sqlite => 1,
+            Dialect::Postgres => QUEUES,
+        }
     }
 
     /// How the rows of a group statement are written.
@@ -329,11 +351,11 @@ impl Engine {
         });
     }
 
-    /// Brings the database to rest after rows in bulk, as it would be some minutes later: SQLite's log is in the file, and
-    /// PostgreSQL knows how its tables look.
+    /// Brings the database to rest after rows in bulk, as it would be some minutes later: what SQLite's log holds is in the
+    /// file, and the log keeps its length; PostgreSQL knows how its tables look.
     pub(crate) async fn settle(&self) -> Result<()> {
         let statement = match self.dialect {
-            Dialect::Sqlite => "PRAGMA wal_checkpoint(TRUNCATE)",
+            Dialect::Sqlite => "PRAGMA wal_checkpoint(RESTART)",
             Dialect::Postgres => "ANALYZE",
         };
         Sql::new(statement).run(&self.write).await.map(drop)
@@ -343,6 +365,7 @@ impl Engine {
     pub(crate) async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
+        self.groups.close().await;
     }
 }
 
@@ -382,7 +405,17 @@ fn millis(span: Duration) -> u64 {
 
 async fn connect(url: &str, connections: u32, setup: String, doubts: Doubts) -> Result<AnyPool> {
     let is_file = url.starts_with("sqlite:");
-    AnyPoolOptions::new()
+    let options = if is_file {
+        // All of them at once, for as long as the process lives: a file does not hang up, and one that is opened has the
+        // whole schema to read before its first statement, which that would wait for.
+        AnyPoolOptions::new()
+            .min_connections(connections)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    } else {
+        AnyPoolOptions::new()
+    };
+    options
         .max_connections(connections.max(1))
         .acquire_timeout(ACQUIRE_WAIT)
         // Instead of the pool's own test, at the same price.

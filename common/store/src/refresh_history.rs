@@ -83,15 +83,10 @@ pub(crate) async fn add_all(
         return Ok(());
     }
     let rows: Vec<&RefreshRow> = rows.iter().collect();
-    insert_all(
-        marks,
-        &rows,
-        "partner_id, grant_id, attempt, outcome",
-        "attempt",
-    )
-    .rows(tx)
-    .await
-    .map(drop)
+    insert_all(marks, &rows, "partner_id, grant_id, attempt, outcome")
+        .run(tx)
+        .await
+        .map(drop)
 }
 
 impl Store {

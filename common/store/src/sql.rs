@@ -349,9 +349,8 @@ pub(crate) fn insert_rows<T>(
     Rows::collect(marks, columns.len(), items, bind).after(&begin)
 }
 
-/// `INSERT … ON CONFLICT (key) DO NOTHING RETURNING …` of records.
-pub(crate) fn insert_all<R: Record>(marks: Marks, rows: &[&R], key: &str, returning: &str) -> Sql {
-    insert_rows(marks, R::TABLE, R::COLUMNS, rows, |to, row| row.bind(to)).push(&format!(
-        " ON CONFLICT ({key}) DO NOTHING RETURNING {returning}"
-    ))
+/// `INSERT … ON CONFLICT (key) DO NOTHING` of records.
+pub(crate) fn insert_all<R: Record>(marks: Marks, rows: &[&R], key: &str) -> Sql {
+    insert_rows(marks, R::TABLE, R::COLUMNS, rows, |to, row| row.bind(to))
+        .push(&format!(" ON CONFLICT ({key}) DO NOTHING"))
 }

@@ -29,16 +29,16 @@ pub async fn insert(store: &Store, new: &[NewConnection]) -> Result<()> {
             })
             .collect();
         let mut tx = store.engine.begin().await?;
-        insert_all(marks, &connections, "partner_id, id", "id")
-            .rows(&mut *tx)
+        insert_all(marks, &connections, "partner_id, id")
+            .run(&mut *tx)
             .await?;
         let grants: Vec<&GrantRow> = grants.iter().collect();
-        insert_all(marks, &grants, "partner_id, id", "id")
-            .rows(&mut *tx)
+        insert_all(marks, &grants, "partner_id, id")
+            .run(&mut *tx)
             .await?;
         let secrets: Vec<&GrantSecret> = secrets.iter().collect();
-        insert_all(marks, &secrets, "partner_id, grant_id", "grant_id")
-            .rows(&mut *tx)
+        insert_all(marks, &secrets, "partner_id, grant_id")
+            .run(&mut *tx)
             .await?;
         store.engine.commit(tx).await?;
     }

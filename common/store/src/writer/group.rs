@@ -32,7 +32,7 @@ impl Kept {
     async fn get(&mut self, engine: &Engine) -> Result<&mut AnyConnection> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => engine.write.acquire().await?,
+            None => engine.groups.acquire().await?,
         };
         Ok(self.connection.insert(connection))
     }

@@ -42,7 +42,8 @@ pub(super) async fn insert_all(
     tx: &mut AnyConnection,
     rows: &[&JobRow],
 ) -> Result<Vec<Answer>> {
-    let added = insert_records(marks, rows, "partner_id, id", "id")
+    let added = insert_records(marks, rows, "partner_id, id")
+        .push(" RETURNING id")
         .rows(tx)
         .await?;
     let added: HashSet<JobId> = added

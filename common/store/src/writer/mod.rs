@@ -10,7 +10,8 @@
 //! ```
 //!
 //! On PostgreSQL there are two such queues, so that one group runs while the other commits; a row has its place in
-//! one of them. SQLite has one.
+//! one of them. Receipts keep to the first: each is small and on its way back to somebody who waits, and half as many
+//! groups of twice the size cost less. SQLite has one queue.
 //!
 //! Rules (`architecture.md` §3): a claim is won only by the attempt id that the row carries afterwards;
 //! writes on one row run in the order they came, never in one statement; the rows of a statement come in the order
@@ -33,7 +34,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 pub(crate) use jobs::{complete_all as complete_jobs, lock as lock_jobs, release_all};
 pub(crate) use write::{Answer, Write};
@@ -48,9 +52,6 @@ const QUEUE_LIMIT: usize = 8192;
 pub(crate) const GROUP_LIMIT: usize = 500;
 /// Bytes of sealed bodies in a group, so that large jobs do not hold up the small writes behind them.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
-
-/// Queues on an engine that locks rows one by one. Each has a connection while it commits.
-const QUEUES: usize = 2;
 
 /// A write and who waits for it.
 struct Entry {
@@ -102,7 +103,7 @@ impl GroupWriter {
     /// Starts the writer's tasks.
     pub(crate) fn start(engine: &Arc<Engine>) -> Self {
         let counters = Arc::<Counters>::default();
-        let queues = if engine.locks_rows() { QUEUES } else { 1 };
+        let queues = engine.queues() as usize;
         let start = |_| {
             let (queue, entries) = mpsc::channel(QUEUE_LIMIT / queues);
             tokio::spawn(serve(Arc::clone(engine), entries, Arc::clone(&counters)));
@@ -117,14 +118,21 @@ impl GroupWriter {
     /// Queues a write and waits until its group has committed. A caller that goes away does not undo it.
     pub(crate) async fn submit(&self, write: Write) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
+        let queue = &self.queues[self.queue_of(&write)];
+        // At once where there is room: of a thousand writes that one task begins, waiting in turn would part them.
+        if let Err(TrySendError::Full(entry)) = queue.try_send(Entry { write, reply }) {
+            queue.send(entry).await.map_err(|_| StoreError::Closed)?;
+        }
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    fn queue_of(&self, write: &Write) -> usize {
+        if let Write::InsertCall(_) | Write::FinishCall(_) = write {
+            return 0;
+        }
         // The last bits of an id are random.
         let (_, id) = write.row();
-        let queue = usize::try_from(id % self.queues.len() as u128).unwrap_or_default();
-        self.queues[queue]
-            .send(Entry { write, reply })
-            .await
-            .map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        usize::try_from(id % self.queues.len() as u128).unwrap_or_default()
     }
 
     pub(crate) fn stats(&self) -> CommitStats {
@@ -137,7 +145,7 @@ impl GroupWriter {
 }
 
 /// Takes what is queued, commits it, and meanwhile lets the next group gather: no write ever waits for
-/// company.
+/// company that is not at hand.
 async fn serve(engine: Arc<Engine>, mut entries: mpsc::Receiver<Entry>, counters: Arc<Counters>) {
     let mut kept = group::Kept::default();
     loop {
@@ -150,6 +158,8 @@ async fn serve(engine: Arc<Engine>, mut entries: mpsc::Receiver<Entry>, counters
             };
             first
         };
+        // Everybody who is about to write does: whoever can go on at once is not waited for.
+        tokio::task::yield_now().await;
         let mut bytes = first.write.bytes();
         let mut group = vec![first];
         while group.len() < GROUP_LIMIT && bytes < GROUP_BYTES {
