@@ -7,7 +7,7 @@
 //! What a program reads goes to stdout; everything else goes to stderr. Exit 0: done, 1: failed, 2: asked
 //! wrongly.
 
-use std::process::ExitCode;
+use std::{num::NonZero, process::ExitCode};
 
 use clap::Parser;
 
@@ -32,6 +32,7 @@ pub fn run() -> ExitCode {
     #[cfg(feature = "fault")]
     let _points = fail::FailScenario::setup();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads())
         .enable_all()
         .build()
     {
@@ -45,4 +46,17 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::tell(&error),
     }
+}
+
+/// The threads that run tasks: one for each core but one, which is left to the thread that writes SQLite's file, or to
+/// the databases and processes beside this one. Small pieces of work that cross from thread to thread cost more than
+/// they gain (measured: README, "Performance").
+fn threads() -> usize {
+    let asked = std::env::var("TOKIO_WORKER_THREADS").ok();
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    asked
+        .and_then(|threads| threads.parse().ok())
+        .filter(|threads| *threads > 0)
+        .unwrap_or(cores - 1)
+        .max(1)
 }

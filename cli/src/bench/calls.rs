@@ -115,9 +115,12 @@ async fn measure(
     let before = cpu(&platform.watched);
     let began = SystemClock.monotonic();
     let met = fire(&through, callers, lasting).await?;
-    let mut done_in = met.lasted;
+    let accepted_in = SystemClock.monotonic().saturating_sub(began);
+    let (mut done_in, mut left) = (accepted_in, 0);
     if arguments.mode == How::Async {
-        drained(platform, made + met.answered() as u64).await?;
+        let all = made + met.answered() as u64;
+        left = all.saturating_sub(platform.calls_made().await?);
+        drained(platform, all).await?;
         done_in = SystemClock.monotonic().saturating_sub(began);
     }
     let used = cpu(&platform.watched).saturating_sub(before);
@@ -128,7 +131,13 @@ async fn measure(
         report.figure(
             "drained_per_second",
             rate,
-            "calls a second from first to last done",
+            "calls a second from the first accepted to the last done",
+        );
+        let rate = per_second(usize::try_from(left)?, done_in.saturating_sub(accepted_in));
+        report.figure(
+            "drained_after_per_second",
+            rate,
+            "calls a second once no more are accepted",
         );
     }
     report.fact("errors", met.errors + cold.errors + straight.errors);

@@ -18,8 +18,11 @@ use crate::{
 
 /// Grants that are due in each round.
 const DUE: u32 = 500;
-/// Rounds, so that the 99th of 100 is one of them.
-const ROUNDS: usize = 100;
+/// Rounds before anything is measured: connections know the schema and their statements, as they do in a process that
+/// has run for a while.
+const WARM_UP: usize = 16;
+/// Rounds that are measured.
+const ROUNDS: usize = 200;
 /// Bytes of a sealed token set, as the sandbox's are.
 const SEALED: usize = 600;
 /// Grants made at once.
@@ -62,9 +65,11 @@ pub(super) async fn measure(
         grants::insert(&ctx.store, &new).await?;
         made += part;
     }
-    note("Finding and claiming 500, a hundred times …");
-    let rounds =
-        grants::dispatch_and_claim(&ctx.store, ROUNDS, DUE, &SystemClock, &SystemEntropy).await?;
+    note("Finding and claiming 500, two hundred times …");
+    let all = WARM_UP + ROUNDS;
+    let mut rounds =
+        grants::dispatch_and_claim(&ctx.store, all, DUE, &SystemClock, &SystemEntropy).await?;
+    rounds.drain(..WARM_UP);
     ctx.store.close().await;
     place.strike().await;
     report.fact("in_store", held);
@@ -85,17 +90,18 @@ pub(super) async fn measure(
             .map(|r| step(r).as_secs_f64() * 1000.0)
             .collect();
         all.sort_by(f64::total_cmp);
-        let at = |part: usize| all[(all.len() * part / 100).min(all.len() - 1)];
+        // The nearest rank: of 200 the 198th is the 99th of 100.
+        let at = |percent: usize| all[(all.len() * percent).div_ceil(100).saturating_sub(1)];
         report.figure(middle, at(50), "ms for all 500, the median");
         if worst == "dispatch_and_claim_p99_ms" {
             report.measured(
                 worst,
                 at(99),
                 Bar::AtMost(15.0),
-                "ms for all 500, the 99th of 100 rounds",
+                "ms for all 500, the 99th of 100",
             );
         } else {
-            report.figure(worst, at(99), "ms for all 500, the 99th of 100 rounds");
+            report.figure(worst, at(99), "ms for all 500, the 99th of 100");
         }
     }
     Ok(())
