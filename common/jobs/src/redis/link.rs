@@ -19,7 +19,7 @@ use redis::{
 };
 use tokio::{sync::watch, task::AbortHandle, time::timeout};
 
-use super::scripts;
+use super::{replies::Callers, scripts};
 use crate::{Urgency, memory::MemorySignals};
 
 /// How long an answer of the server is waited for. redis-rs' own 500 ms ends a worker at every pause.
@@ -237,8 +237,8 @@ async fn ping(connection: &ConnectionManager) -> Result<(), RedisError> {
     redis::cmd("PING").exec_async(&mut connection.clone()).await
 }
 
-/// The channels. Everybody hears all of them: a message is an id of 16 bytes, and a subscription for each
-/// waiting caller would cost two commands and a moment in which it hears nothing.
+/// The channels. Everybody hears all of them: a message is an id of 16 bytes, or one with a small answer, and a
+/// subscription for each waiting caller would cost two commands and a moment in which it hears nothing.
 pub(super) const BELL: &str = "bell";
 pub(super) const REPLY: &str = "reply";
 pub(super) const SIGNAL: &str = "signal";
@@ -247,7 +247,7 @@ pub(super) const SIGNAL: &str = "signal";
 #[derive(Debug, Default)]
 pub(super) struct Ears {
     bells: [Bells; 3],
-    pub(super) replies: MemorySignals,
+    pub(super) replies: Callers,
     pub(super) signals: MemorySignals,
 }
 
@@ -274,7 +274,7 @@ impl Ears {
         for urgency in Urgency::ALL {
             self.ring(urgency);
         }
-        self.replies.wake_all();
+        self.replies.look_all();
         self.signals.wake_all();
     }
 
@@ -284,10 +284,10 @@ impl Ears {
             .strip_prefix(namespace)
             .unwrap_or("");
         let said = message.get_payload_bytes();
-        let id = || <[u8; 16]>::try_from(said).map(u128::from_be_bytes);
-        match (channel.trim_start_matches(':'), id()) {
-            (REPLY, Ok(id)) => self.replies.wake(id),
-            (SIGNAL, Ok(id)) => self.signals.wake(id),
+        let split = said.split_first_chunk::<16>();
+        match (channel.trim_start_matches(':'), split) {
+            (REPLY, Some((id, answer))) => self.replies.hear(u128::from_be_bytes(*id), answer),
+            (SIGNAL, Some((id, []))) => self.signals.wake(u128::from_be_bytes(*id)),
             (BELL, _) => {
                 if let Some(urgency) = std::str::from_utf8(said).ok().and_then(Urgency::parse) {
                     self.ring(urgency);

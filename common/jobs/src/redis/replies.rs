@@ -1,21 +1,34 @@
-//! [`RedisReplies`] and [`RedisSignals`]: answers and wake-ups between processes. Publishing carries the id
-//! alone; an answer itself is a key that its caller takes. So an answer of any size arrives (a large message
-//! would disconnect subscribers), also one that came while the subscription was broken: whoever waits listens
-//! before asking, and looks after each wake-up and once more near the end.
+//! [`RedisReplies`] and [`RedisSignals`]: answers and wake-ups between processes. An answer is a key that its caller
+//! takes, and publishing its id is the hint to look. So an answer of any size arrives (a large message would disconnect
+//! subscribers), also one that came while the subscription was broken: whoever waits listens before asking, and looks
+//! after each hint and once more near the end. A small answer is also in the message itself: most are, and their
+//! callers need not look.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use latchkey_domain::ReplyId;
 use redis::RedisError;
-use tokio::time::timeout;
+use tokio::{sync::Notify, time::timeout};
 
-use super::link::{REPLY, Redis, SIGNAL};
-use crate::replies::{Replies, Signal, Signals};
+use super::link::{Ears, REPLY, Redis, SIGNAL};
+use crate::{
+    memory::locked,
+    replies::{Replies, Signal, Signals},
+};
 
 /// How long an answer waits for its caller, in seconds: longer than any caller waits.
 const KEPT_S: u64 = 60;
+/// The largest answer that is sent along with its id, in bytes: every process that serves the API hears it.
+const SMALL: usize = 1024;
+/// How long such an answer waits for a caller that did not hear it, in seconds: until a broken subscription is back.
+/// Nobody takes it away, so that they add up to this many seconds of answers.
+const SMALL_KEPT_S: u64 = 10;
 /// How long a taken answer stays, in milliseconds: long enough for another process that was woken by the same
 /// message, and short enough that answers do not add up.
 const TAKEN_MS: u64 = 1000;
@@ -43,16 +56,22 @@ impl RedisReplies {
     }
 
     async fn try_send(&self, id: ReplyId, answer: &[u8]) -> Result<(), RedisError> {
+        let mut message = id.as_u128().to_be_bytes().to_vec();
+        let mut kept = KEPT_S;
+        if answer.len() <= SMALL {
+            message.extend_from_slice(answer);
+            kept = SMALL_KEPT_S;
+        }
         redis::pipe()
             .cmd("SET")
             .arg(self.key(id))
             .arg(answer)
             .arg("EX")
-            .arg(KEPT_S)
+            .arg(kept)
             .ignore()
             .cmd("PUBLISH")
             .arg(self.redis.key(REPLY))
-            .arg(&id.as_u128().to_be_bytes())
+            .arg(message)
             .ignore()
             .exec_async(&mut self.redis.connection())
             .await
@@ -76,19 +95,72 @@ impl RedisReplies {
         }
     }
 
-    async fn awaited(&self, id: ReplyId, mut woken: Box<dyn Signal>) -> Bytes {
+    async fn awaited(&self, caller: &Waiting) -> Bytes {
         loop {
-            woken.wait(Duration::MAX).await;
-            // Before the look, so that no answer falls in between.
-            woken = self.listen(id);
-            if let Some(answer) = self.take(id).await {
-                return answer;
+            caller.heard.hint.notified().await;
+            // The guard goes before the look.
+            let said = locked(&caller.heard.answer).take();
+            match said {
+                Some(answer) => return answer,
+                None => {
+                    if let Some(answer) = self.take(caller.id).await {
+                        return answer;
+                    }
+                }
             }
         }
     }
 
-    fn listen(&self, id: ReplyId) -> Box<dyn Signal> {
-        self.redis.ears().replies.subscribe(id.as_u128())
+    fn listen(&self, id: ReplyId) -> Waiting {
+        let heard = Arc::<Heard>::default();
+        let ears = Arc::clone(self.redis.ears());
+        locked(&ears.replies.0).insert(id.as_u128(), Arc::clone(&heard));
+        Waiting { ears, id, heard }
+    }
+}
+
+/// Who waits for an answer in this process.
+#[derive(Debug, Default)]
+pub(super) struct Callers(Mutex<HashMap<u128, Arc<Heard>>>);
+
+/// What a caller has heard.
+#[derive(Debug, Default)]
+struct Heard {
+    answer: Mutex<Option<Bytes>>,
+    /// Kept for a caller that is about to wait.
+    hint: Notify,
+}
+
+/// A caller that waits, until this is dropped.
+struct Waiting {
+    ears: Arc<Ears>,
+    id: ReplyId,
+    heard: Arc<Heard>,
+}
+
+impl Callers {
+    /// An answer is there: this one, or one to look for if it is empty.
+    pub(super) fn hear(&self, id: u128, answer: &[u8]) {
+        let Some(caller) = locked(&self.0).get(&id).cloned() else {
+            return;
+        };
+        if !answer.is_empty() {
+            *locked(&caller.answer) = Some(Bytes::copy_from_slice(answer));
+        }
+        caller.hint.notify_one();
+    }
+
+    /// Every answer may be there.
+    pub(super) fn look_all(&self) {
+        for caller in locked(&self.0).values() {
+            caller.hint.notify_one();
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        locked(&self.ears.replies.0).remove(&self.id.as_u128());
     }
 }
 
@@ -109,10 +181,10 @@ impl Replies for RedisReplies {
     }
 
     fn wait(&self, id: ReplyId, within: Duration) -> BoxFuture<'static, Option<Bytes>> {
-        let (this, woken) = (self.clone(), self.listen(id));
+        let (this, caller) = (self.clone(), self.listen(id));
         async move {
             let last = LAST_LOOK.min(within / 2);
-            match timeout(within.saturating_sub(last), this.awaited(id, woken)).await {
+            match timeout(within.saturating_sub(last), this.awaited(&caller)).await {
                 Ok(answer) => Some(answer),
                 Err(_) => timeout(last, this.take(id)).await.ok().flatten(),
             }
