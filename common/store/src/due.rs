@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use latchkey_domain::{
-    AuthConfigId, PartnerId, Timestamp,
+    AuthConfigId, GrantId, PartnerId, Timestamp,
     pacing::{HORIZONS, urgency},
 };
 use sqlx::any::AnyRow;
 
 use crate::{
-    GrantKey, Result, Store, fair,
+    GrantKey, Result, Store, StoreError, fair,
+    field::Field,
     sql::{Sql, column, insert_rows, with_values},
     writer::GROUP_LIMIT,
 };
@@ -69,21 +70,21 @@ impl Store {
         let mut due = Vec::new();
         let mut moved = Vec::with_capacity(passes.len());
         for (mut pass, share) in passes {
-            let rows = Sql::new(format!(
-                "SELECT {DUE} FROM grants g WHERE g.partner_id = $1 AND g.wake_at <= $2 \
-                 AND (g.wake_at, g.id) > ($3, $4) AND NOT EXISTS (SELECT 1 FROM grant_attempts a \
-                 WHERE a.partner_id = g.partner_id AND a.grant_id = g.id AND a.lease_until > $2) \
-                 ORDER BY g.wake_at, g.id LIMIT $5"
-            ))
-            .bind(&pass.partner_id)
-            .bind(&now)
-            .bind(&pass.wake_at)
-            .text(&pass.grant_id)
-            .bind(&share)
-            .rows(&self.engine.read)
-            .await?;
-            let read = |row| read_due(pass.partner_id, row);
-            let taken: Vec<DueGrant> = rows.iter().map(read).collect::<Result<_>>()?;
+            let select = format!(
+                "SELECT {DUE} FROM grants WHERE partner_id = $1 AND wake_at <= $2 \
+                 AND (wake_at, id) > ($3, $4) AND NOT EXISTS (SELECT 1 FROM grant_attempts a \
+                 WHERE a.partner_id = grants.partner_id AND a.grant_id = grants.id \
+                 AND a.lease_until > $2) ORDER BY wake_at, id LIMIT $5"
+            );
+            let gathered: String = Sql::new(self.engine.gathered(DUE, &select))
+                .bind(&pass.partner_id)
+                .bind(&now)
+                .bind(&pass.wake_at)
+                .text(&pass.grant_id)
+                .bind(&share)
+                .scalar(&self.engine.read)
+                .await?;
+            let taken = read_due(pass.partner_id, &gathered)?;
             if let Some(last) = taken.last() {
                 (pass.wake_at, pass.grant_id) = (last.wake_at, last.grant.id.to_string());
                 moved.push(pass);
@@ -294,17 +295,37 @@ impl Store {
 
 /// The columns of a [`DueGrant`], a few of many: they are read for every grant that is refreshed, and all lie in the
 /// index `grants_wake_fair`.
-const DUE: &str = "g.id, g.provider, g.auth_config_id, g.due_at, g.expires_at, g.wake_at";
+const DUE: &str = "id, provider, auth_config_id, due_at, expires_at, wake_at";
 
-fn read_due(partner_id: PartnerId, row: &AnyRow) -> Result<DueGrant> {
-    let id = column(row, 0)?;
-    let (due_at, wake_at): (Option<Timestamp>, Timestamp) = (column(row, 3)?, column(row, 5)?);
-    Ok(DueGrant {
-        grant: GrantKey { partner_id, id },
-        provider: column(row, 1)?,
-        auth_config_id: column(row, 2)?,
-        due_at: due_at.unwrap_or(wake_at),
-        expires_at: column(row, 4)?,
-        wake_at,
-    })
+/// The values of [`DUE`].
+type DueRow = (String, String, String, Option<i64>, Option<i64>, i64);
+
+/// Reads a partner's due grants, in the order of its pass.
+fn read_due(partner_id: PartnerId, gathered: &str) -> Result<Vec<DueGrant>> {
+    let wrong = |row: String| StoreError::Inconsistent {
+        table: "grants",
+        column: "id",
+        row,
+    };
+    let rows: Vec<DueRow> = serde_json::from_str(gathered).map_err(|e| wrong(e.to_string()))?;
+    let read = |(id, provider, auth_config, due_at, expires_at, wake_at): DueRow| {
+        let wake_at = Timestamp::from_micros(wake_at);
+        let key = GrantId::from_sql(id.clone()).zip(AuthConfigId::from_sql(auth_config));
+        let (grant, auth_config_id) = key.ok_or_else(|| wrong(id))?;
+        Ok(DueGrant {
+            grant: GrantKey {
+                partner_id,
+                id: grant,
+            },
+            provider,
+            auth_config_id,
+            due_at: due_at.map_or(wake_at, Timestamp::from_micros),
+            expires_at: expires_at.map(Timestamp::from_micros),
+            wake_at,
+        })
+    };
+    let mut due: Vec<DueGrant> = rows.into_iter().map(read).collect::<Result<_>>()?;
+    // As they were selected; neither engine promises to gather in that order.
+    due.sort_by_key(|due| (due.wake_at, due.grant.id));
+    Ok(due)
 }
