@@ -175,5 +175,8 @@ async fn make_due(
             .await?;
     }
     store.engine.commit(tx).await?;
-    store.engine.settle().await
+    store.engine.settle().await?;
+    // The first commit after that begins the log anew, with one more sync. In a server it is the readiness check's, or
+    // somebody else's: hardly ever that of the scheduler.
+    store.check_writable().await
 }
