@@ -32,6 +32,7 @@ const TRY_WAIT: Duration = Duration::from_secs(2);
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 /// Groups of writes under way at once on PostgreSQL: one runs while the other commits. Each has a connection.
 const QUEUES: u32 = 2;
+
 /// Which engine it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
